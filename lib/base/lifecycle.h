@@ -1,0 +1,24 @@
+/* lifecycle.h - signals and the orderly stop. main() calls lifecycle_init() before its first thread, starts
+ * everything, calls lifecycle_wait(), then stops everything in reverse order. */
+#ifndef BASE_LIFECYCLE_H
+#define BASE_LIFECYCLE_H
+
+#include <pthread.h>
+#include <stddef.h>
+
+/* Blocks SIGTERM, SIGINT and SIGHUP in this and every later thread, ignores SIGPIPE. */
+void lifecycle_init(void);
+
+/* Sleeps until SIGTERM, SIGINT or lifecycle_request_stop(); a second such signal ends the process at once. */
+void lifecycle_wait(void);
+
+/* Any thread: makes lifecycle_wait() return. */
+void lifecycle_request_stop(void);
+
+/* A joinable thread with a name of at most 15 bytes; stack_bytes 0 is the default of the system. Dies on failure. */
+pthread_t thread_start(const char *name, size_t stack_bytes, void *(*run)(void *), void *arg);
+
+/* A condition variable on CLOCK_MONOTONIC, for clock_timespec(). */
+void cond_init_monotonic(pthread_cond_t *cond);
+
+#endif
