@@ -1,0 +1,62 @@
+/* clock.c - see clock.h. */
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static int64_t read_clock(clockid_t id)
+{
+    struct timespec t;
+
+    clock_gettime(id, &t);
+    return t.tv_sec * CLOCK_SECOND + t.tv_nsec;
+}
+
+int64_t clock_now(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+int64_t clock_wall(void)
+{
+    return read_clock(CLOCK_REALTIME);
+}
+
+int64_t clock_after_ms(int64_t timeout_ms)
+{
+    int64_t now = clock_now();
+
+    if (timeout_ms < 0 || timeout_ms > (CLOCK_NEVER - now) / CLOCK_MS)
+        return CLOCK_NEVER;
+    return now + timeout_ms * CLOCK_MS;
+}
+
+double clock_seconds(int64_t since)
+{
+    return (double)(clock_now() - since) / 1e9;
+}
+
+struct timespec clock_timespec(int64_t t)
+{
+    return (struct timespec){.tv_sec = t / CLOCK_SECOND, .tv_nsec = t % CLOCK_SECOND};
+}
+
+void clock_sleep_ms(int64_t ms)
+{
+    struct timespec t = clock_timespec(clock_after_ms(ms < 0 ? 0 : ms));
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
+        continue;
+}
+
+char *clock_stamp(int64_t wall, char *stamp)
+{
+    time_t s = wall / CLOCK_SECOND;
+    struct tm tm;
+    char day[24];
+
+    gmtime_r(&s, &tm);
+    strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(stamp, CLOCK_STAMP_SIZE, "%s.%03dZ", day, (int)(wall % CLOCK_SECOND / CLOCK_MS));
+    return stamp;
+}

@@ -1,0 +1,88 @@
+/* lifecycle.c - see lifecycle.h. */
+#include "base/lifecycle.h"
+
+#include "base/log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void stop_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+}
+
+void lifecycle_init(void)
+{
+    sigset_t set;
+
+    stop_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* After the first stop signal a further one must not wait for anything. */
+static void *second_signal(void *arg)
+{
+    sigset_t set;
+    int sig;
+
+    (void)arg;
+    stop_signals(&set);
+    do
+        sigwait(&set, &sig);
+    while (sig == SIGHUP);
+    log_warn("stopped_hard", log_i("signal", sig));
+    _exit(128 + sig);
+}
+
+void lifecycle_wait(void)
+{
+    sigset_t set;
+    int sig;
+
+    stop_signals(&set);
+    do
+        sigwait(&set, &sig);
+    while (sig == SIGHUP);
+    log_info("stopping", log_i("signal", sig));
+    pthread_detach(thread_start("second-signal", 64 << 10, second_signal, NULL));
+}
+
+void lifecycle_request_stop(void)
+{
+    kill(getpid(), SIGTERM);
+}
+
+pthread_t thread_start(const char *name, size_t stack_bytes, void *(*run)(void *), void *arg)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    pthread_attr_init(&attr);
+    if (stack_bytes)
+        pthread_attr_setstacksize(&attr, stack_bytes);
+    int e = pthread_create(&thread, &attr, run, arg);
+    pthread_attr_destroy(&attr);
+    if (e) {
+        fprintf(stderr, "thread %s: %s\n", name, strerror(e));
+        abort();
+    }
+    pthread_setname_np(thread, name);
+    return thread;
+}
+
+void cond_init_monotonic(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
+}
