@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGNMENT 16
-#define FIRST_BLOCK ((size_t)4096)
-#define LARGEST_BLOCK ((size_t)256 << 10)    /* larger ones are made to measure */
+#define ALIGNMENT     16
+#define FIRST_BLOCK   ((size_t)4096)
+#define LARGEST_BLOCK ((size_t)256 << 10) /* larger ones are made to measure */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ONE_MALLOC_EACH 1
@@ -26,7 +26,7 @@
 
 struct arena_block {
     struct arena_block *next;
-    size_t size, used;    /* of bytes[] */
+    size_t size, used; /* of bytes[] */
     _Alignas(ALIGNMENT) unsigned char bytes[];
 };
 

@@ -7,18 +7,21 @@
 #include <stddef.h>
 
 struct buf {
-    char *data;       /* size bytes and a NUL; NULL while nothing was added */
+    char *data; /* size bytes and a NUL; NULL while nothing was added */
     size_t size;
     size_t cap;
-    size_t limit;     /* ceiling for size */
-    bool full;        /* something did not fit and was left out: check once at the end */
+    size_t limit; /* ceiling for size */
+    bool full;    /* something did not fit and was left out: check once at the end */
 };
 
-#define BUF_INIT(limit_bytes) {NULL, 0, 0, (limit_bytes), false}
+#define BUF_INIT(limit_bytes)                                                                                          \
+    {                                                                                                                  \
+        NULL, 0, 0, (limit_bytes), false                                                                               \
+    }
 
 void buf_fini(struct buf *b);
-void buf_clear(struct buf *b);                                   /* keeps the memory */
-bool buf_add(struct buf *b, const void *data, size_t size);      /* false, and b->full, over the ceiling */
+void buf_clear(struct buf *b);                              /* keeps the memory */
+bool buf_add(struct buf *b, const void *data, size_t size); /* false, and b->full, over the ceiling */
 bool buf_puts(struct buf *b, const char *s);
 bool buf_putc(struct buf *b, char c);
 __attribute__((format(printf, 2, 3))) bool buf_printf(struct buf *b, const char *fmt, ...);

@@ -6,15 +6,15 @@
 #include <stdint.h>
 #include <time.h>
 
-#define CLOCK_MS INT64_C(1000000)
+#define CLOCK_MS     INT64_C(1000000)
 #define CLOCK_SECOND INT64_C(1000000000)
-#define CLOCK_NEVER INT64_MAX
+#define CLOCK_NEVER  INT64_MAX
 
-int64_t clock_now(void);                       /* monotonic */
-int64_t clock_wall(void);                      /* since 1970-01-01 UTC */
-int64_t clock_after_ms(int64_t timeout_ms);    /* clock_now() plus that; CLOCK_NEVER for a negative timeout */
-double clock_seconds(int64_t since);           /* seconds since that clock_now() */
-struct timespec clock_timespec(int64_t t);     /* for pthread_cond_timedwait on a CLOCK_MONOTONIC condition */
+int64_t clock_now(void);                    /* monotonic */
+int64_t clock_wall(void);                   /* since 1970-01-01 UTC */
+int64_t clock_after_ms(int64_t timeout_ms); /* clock_now() plus that; CLOCK_NEVER for a negative timeout */
+double clock_seconds(int64_t since);        /* seconds since that clock_now() */
+struct timespec clock_timespec(int64_t t);  /* for pthread_cond_timedwait on a CLOCK_MONOTONIC condition */
 void clock_sleep_ms(int64_t ms);
 
 #define CLOCK_STAMP_SIZE 32

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_MAX_BYTES 64
+#define NAME_MAX_BYTES   64
 #define SECRET_MAX_BYTES 4096
 
 /* "like-this" -> "BLOGINFER_LIKE_THIS", plus suffix. name has NAME_MAX_BYTES. */
@@ -144,8 +144,9 @@ static struct status set_from_environment(const struct config_part *part, const 
 
 static void print_option(const struct config_option *o)
 {
-    static const char *const operands[] = {[CONFIG_STR] = " TEXT", [CONFIG_INT] = " N",   [CONFIG_FLOAT] = " X",
-                                           [CONFIG_BOOL] = "",     [CONFIG_ENUM] = " WORD", [CONFIG_SECRET] = "-file PATH"};
+    static const char *const operands[] = {
+        [CONFIG_STR] = " TEXT", [CONFIG_INT] = " N",     [CONFIG_FLOAT] = " X",
+        [CONFIG_BOOL] = "",     [CONFIG_ENUM] = " WORD", [CONFIG_SECRET] = "-file PATH"};
     char name[NAME_MAX_BYTES];
 
     printf("  --%s%s\n        %s", o->name, operands[o->kind], o->help);

@@ -17,35 +17,35 @@
 #include <stddef.h>
 
 enum config_kind {
-    CONFIG_STR,       /* char *, never NULL, owned by the settings */
-    CONFIG_INT,       /* int64_t, within min..max */
-    CONFIG_FLOAT,     /* double, within min..max */
-    CONFIG_BOOL,      /* bool: --flag, --flag=true|false, environment 1|0|true|false|yes|no|on|off */
-    CONFIG_ENUM,      /* char *, one of the words in `words`, separated by | */
-    CONFIG_SECRET,    /* char *: from BLOGINFER_X or the file that --x-file or BLOGINFER_X_FILE names, never a flag's value */
+    CONFIG_STR,   /* char *, never NULL, owned by the settings */
+    CONFIG_INT,   /* int64_t, within min..max */
+    CONFIG_FLOAT, /* double, within min..max */
+    CONFIG_BOOL,  /* bool: --flag, --flag=true|false, environment 1|0|true|false|yes|no|on|off */
+    CONFIG_ENUM,  /* char *, one of the words in `words`, separated by | */
+    CONFIG_SECRET, /* char *: from BLOGINFER_X or the file that --x-file or BLOGINFER_X_FILE names, never a flag's value */
 };
 
 struct config_option {
-    const char *name;      /* "like-this" */
+    const char *name; /* "like-this" */
     enum config_kind kind;
-    size_t offset;         /* of the member in the settings */
-    const char *preset;    /* the default, as text; NULL: required */
+    size_t offset;      /* of the member in the settings */
+    const char *preset; /* the default, as text; NULL: required */
     const char *help;
-    double min, max;       /* both 0: no limits */
-    const char *words;     /* for CONFIG_ENUM */
+    double min, max;   /* both 0: no limits */
+    const char *words; /* for CONFIG_ENUM */
 };
 
 /* One table and the struct it fills; several make up a program's settings. */
 struct config_part {
     const struct config_option *options;
     size_t n;
-    void *settings;        /* zeroed by the caller before the load */
+    void *settings; /* zeroed by the caller before the load */
 };
 
 struct config_program {
-    const char *name;         /* "bloginfer-worker" */
-    const char *synopsis;     /* one line for --help */
-    const char *positional;   /* "COMMAND [ARG...]" for --help, NULL when none are taken */
+    const char *name;       /* "bloginfer-worker" */
+    const char *synopsis;   /* one line for --help */
+    const char *positional; /* "COMMAND [ARG...]" for --help, NULL when none are taken */
 };
 
 /* Fills every part. *argc and argv are left with argv[0] and the positional words alone.

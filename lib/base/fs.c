@@ -52,7 +52,8 @@ struct status fs_read(const char *path, size_t limit, char **data, size_t *size)
         goto out;
     }
     if ((uint64_t)s.st_size > limit) {
-        st = status_errorf(ST_EXHAUSTED, "%s: %lld bytes, more than the %zu allowed", path, (long long)s.st_size, limit);
+        st =
+            status_errorf(ST_EXHAUSTED, "%s: %lld bytes, more than the %zu allowed", path, (long long)s.st_size, limit);
         goto out;
     }
     d = xmalloc((size_t)s.st_size + 1);

@@ -14,9 +14,9 @@ struct status fs_read(const char *path, size_t limit, char **data, size_t *size)
  * content stays. */
 struct status fs_write_atomic(const char *path, const void *data, size_t size);
 
-struct status fs_mkdirs(const char *path);                  /* like mkdir -p */
-struct status fs_sync_dir(const char *path);                /* fsync of the folder itself */
-struct status fs_remove_tree(const char *path);             /* like rm -rf; OK when it is not there */
+struct status fs_mkdirs(const char *path);      /* like mkdir -p */
+struct status fs_sync_dir(const char *path);    /* fsync of the folder itself */
+struct status fs_remove_tree(const char *path); /* like rm -rf; OK when it is not there */
 bool fs_exists(const char *path);
 
 /* The names in a folder, sorted, without dot files; *names is one block, to free(). ST_EXHAUSTED over limit. */

@@ -10,7 +10,7 @@
 #include <nmmintrin.h>
 #endif
 
-#define CRC32C_POLYNOMIAL 0x82F63B78u    /* reflected */
+#define CRC32C_POLYNOMIAL 0x82F63B78u /* reflected */
 
 static uint32_t crc_table[256];
 static pthread_once_t crc_once = PTHREAD_ONCE_INIT;

@@ -11,7 +11,7 @@
 /* Continues crc (0 at the start) over size bytes. */
 uint32_t crc32c(uint32_t crc, const void *data, size_t size);
 
-#define SHA1_SIZE 20
+#define SHA1_SIZE   20
 #define SHA256_SIZE 32
 void sha1(const void *data, size_t size, uint8_t digest[SHA1_SIZE]);
 void sha256(const void *data, size_t size, uint8_t digest[SHA256_SIZE]);

@@ -75,7 +75,7 @@ void log_write(enum log_level level, const char *event, const struct log_kv *kvs
         buf_printf(&b, " %s=", kvs[i].key);
         put_value(&b, &kvs[i]);
     }
-    b.limit++;    /* the newline always fits */
+    b.limit++; /* the newline always fits */
     buf_putc(&b, '\n');
     for (size_t done = 0; done < b.size;) {
         ssize_t k = write(STDERR_FILENO, b.data + done, b.size - done);

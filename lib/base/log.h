@@ -44,11 +44,11 @@ struct status log_init(const char *prog, const char *level);
 void log_write(enum log_level level, const char *event, const struct log_kv *kvs, size_t n);
 
 #define LOG_ROW(...) ((const struct log_kv[]){{.key = NULL}, __VA_ARGS__})
-#define LOG_AT(level, event, ...)                                                              \
+#define LOG_AT(level, event, ...)                                                                                      \
     log_write(level, event, LOG_ROW(__VA_ARGS__) + 1, sizeof LOG_ROW(__VA_ARGS__) / sizeof(struct log_kv) - 1)
 #define log_debug(event, ...) LOG_AT(LOG_DEBUG, event, __VA_ARGS__)
-#define log_info(event, ...) LOG_AT(LOG_INFO, event, __VA_ARGS__)
-#define log_warn(event, ...) LOG_AT(LOG_WARN, event, __VA_ARGS__)
+#define log_info(event, ...)  LOG_AT(LOG_INFO, event, __VA_ARGS__)
+#define log_warn(event, ...)  LOG_AT(LOG_WARN, event, __VA_ARGS__)
 #define log_error(event, ...) LOG_AT(LOG_ERROR, event, __VA_ARGS__)
 
 #endif

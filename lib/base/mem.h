@@ -8,8 +8,8 @@
 #define COUNT_OF(a) (sizeof(a) / sizeof(*(a)))
 
 void *xmalloc(size_t size);
-void *xcalloc(size_t n, size_t size);              /* zeroed; dies when n * size wraps */
-void *xrealloc(void *p, size_t n, size_t size);    /* dies when n * size wraps */
+void *xcalloc(size_t n, size_t size);           /* zeroed; dies when n * size wraps */
+void *xrealloc(void *p, size_t n, size_t size); /* dies when n * size wraps */
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 __attribute__((format(printf, 1, 2))) char *xasprintf(const char *fmt, ...);

@@ -38,7 +38,7 @@ uint64_t rng_next(struct rng *r)
 
 uint64_t rng_below(struct rng *r, uint64_t n)
 {
-    uint64_t floor = -n % n, x;    /* 2^64 mod n: values below it would favour the small results */
+    uint64_t floor = -n % n, x; /* 2^64 mod n: values below it would favour the small results */
 
     do
         x = rng_next(r);
@@ -53,7 +53,7 @@ double rng_uniform(struct rng *r)
 
 double rng_normal(struct rng *r)
 {
-    double u = 1.0 - rng_uniform(r), v = rng_uniform(r);    /* u in (0, 1] */
+    double u = 1.0 - rng_uniform(r), v = rng_uniform(r); /* u in (0, 1] */
 
     return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v);
 }

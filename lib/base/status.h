@@ -10,24 +10,24 @@ enum code {
     ST_OK = 0,
     ST_CANCELLED = 1,
     ST_UNKNOWN = 2,
-    ST_INVALID = 3,             /* INVALID_ARGUMENT: the caller's input is wrong whatever the state */
-    ST_DEADLINE = 4,            /* DEADLINE_EXCEEDED */
+    ST_INVALID = 3,  /* INVALID_ARGUMENT: the caller's input is wrong whatever the state */
+    ST_DEADLINE = 4, /* DEADLINE_EXCEEDED */
     ST_NOT_FOUND = 5,
-    ST_EXISTS = 6,              /* ALREADY_EXISTS */
-    ST_DENIED = 7,              /* PERMISSION_DENIED */
-    ST_EXHAUSTED = 8,           /* RESOURCE_EXHAUSTED: a limit, a full queue, a full disk */
-    ST_PRECONDITION = 9,        /* FAILED_PRECONDITION: right input, wrong state */
+    ST_EXISTS = 6,       /* ALREADY_EXISTS */
+    ST_DENIED = 7,       /* PERMISSION_DENIED */
+    ST_EXHAUSTED = 8,    /* RESOURCE_EXHAUSTED: a limit, a full queue, a full disk */
+    ST_PRECONDITION = 9, /* FAILED_PRECONDITION: right input, wrong state */
     ST_ABORTED = 10,
-    ST_RANGE = 11,              /* OUT_OF_RANGE */
+    ST_RANGE = 11, /* OUT_OF_RANGE */
     ST_UNIMPLEMENTED = 12,
     ST_INTERNAL = 13,
-    ST_UNAVAILABLE = 14,        /* worth a retry */
-    ST_DATA_LOSS = 15,          /* a checksum that does not match */
+    ST_UNAVAILABLE = 14, /* worth a retry */
+    ST_DATA_LOSS = 15,   /* a checksum that does not match */
     ST_UNAUTHENTICATED = 16,
     ST_N_CODES
 };
 
-#define STATUS_MSG_SIZE 240     /* bytes, with the terminating NUL; longer text is cut at a UTF-8 boundary */
+#define STATUS_MSG_SIZE 240 /* bytes, with the terminating NUL; longer text is cut at a UTF-8 boundary */
 
 struct status {
     enum code code;

@@ -14,14 +14,17 @@ struct vec {
     size_t n;
     size_t cap;
     size_t elem_size;
-    size_t limit;     /* ceiling for n */
+    size_t limit; /* ceiling for n */
 };
 
-#define VEC_INIT(elem_size, limit) {NULL, 0, 0, (elem_size), (limit)}
+#define VEC_INIT(elem_size, limit)                                                                                     \
+    {                                                                                                                  \
+        NULL, 0, 0, (elem_size), (limit)                                                                               \
+    }
 #define VEC_AT(v, type, i) (&((type *)(v)->data)[i])
 
 void vec_fini(struct vec *v);
-void *vec_push(struct vec *v);       /* a new zeroed element, valid until the next push; NULL at the ceiling */
-void vec_remove(struct vec *v, size_t i);    /* the last element takes its place */
+void *vec_push(struct vec *v);            /* a new zeroed element, valid until the next push; NULL at the ceiling */
+void vec_remove(struct vec *v, size_t i); /* the last element takes its place */
 
 #endif
