@@ -6,14 +6,22 @@
  *         {"GET", "/static/*", asset, 0},
  *     };
  *
- * A handler runs on a server thread, may block, and either answers and returns OK or returns an error, which
- * becomes {"code": HTTP status, "message": ..., "detail": CODE_NAME} with the HTTP status of http_status().
- * The server itself answers unknown routes (404), wrong verbs (405 with Allow), bodies over the route's limit
- * (413, without reading them), bodies whose length is not given (411) and requests over its threads (503). HEAD is
- * answered wherever GET is. Every answer carries X-Served-By (host name), X-Request-Id (the caller's, when it is
- * 1-64 characters of [A-Za-z0-9_.-], else a new one), X-Content-Type-Options and a Content-Length, and is logged as
- * one line and counted in bloginfer_http_requests_total{method,route,code} and
- * bloginfer_http_request_duration_seconds{route} through the observer below. */
+ * A handler runs on one of `threads` threads, may block, and either answers and returns OK or returns an error,
+ * which becomes {"code": HTTP status, "message": ..., "detail": CODE_NAME} with the HTTP status of http_status();
+ * the message of a 500 is logged and not shown. The server itself answers
+ *   400  a path or length that is malformed       408  a body that stops coming
+ *   404  unknown routes                           405  wrong verbs, with Allow
+ *   411  a chunked body (its length is not known) 413  a body over the route's limit
+ *   417  an Expect but 100-continue               431  over 16 KiB or 63 lines of headers
+ *   503  with Retry-After: more requests than threads and queue take, or stopping.
+ * HEAD is answered wherever GET is. Every answer carries X-Served-By (host name), X-Request-Id (the caller's, when
+ * it is 1-64 characters of [A-Za-z0-9_.-], else a new one), X-Content-Type-Options and a Content-Length, is logged
+ * as one line and shown to the observer below. A body is read before the handler is called and without occupying
+ * its thread, so that slow peers cost a connection and no handler.
+ *
+ * A connection costs one of civetweb's threads (100 KiB of stack) for as long as it is open. So it is kept alive
+ * only while at most three quarters of `connections` are in use, and an idle one is closed when all are.
+ * IPv4 only and no TLS: Debian's civetweb is built without IPv6, and what stands before this server does TLS. */
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
 
@@ -36,17 +44,20 @@ struct http_route {
 };
 
 struct http_config {
-    const char *listen;               /* address, "127.0.0.1", "0.0.0.0" or "[::1]" */
+    const char *listen;               /* IPv4 address, "127.0.0.1" or "0.0.0.0" */
     int64_t port;                     /* 0: any free one, see http_port() */
-    int64_t threads;                  /* requests at once; further connections wait in a bounded queue */
-    int64_t timeout_ms;               /* for a silent peer, in reading and in keep-alive */
+    int64_t threads;                  /* handlers at once; 0: 4. Four times as many requests may wait for one */
+    int64_t connections;              /* open at once; 0: 64. Further ones wait in the kernel's queue */
+    int64_t timeout_ms;               /* for a silent peer; 0: 10 s. Keep-alive ends after half of it */
     const struct http_route *routes;  /* borrowed for the server's life */
     size_t n_routes;
     void *service;                    /* http_service(call) */
     size_t arena_limit;               /* bytes a handler may take from http_arena(); 0: 4 MiB */
+    size_t max_bodies;                /* bytes of all bodies in memory, over it 503; 0: 256 MiB */
     bool quiet;                       /* no access log line for answers below 400 (probes, metrics) */
 
-    /* Called after every answer, on the server thread; NULL: none. route is the pattern, "" for unknown routes. */
+    /* Called after every answer, on a server thread; NULL: none. route is the pattern, "" for unknown routes;
+     * method is "" when the request was not HTTP. */
     void (*observer)(void *ctx, const char *method, const char *route, int http_code, double seconds);
     void *observer_ctx;
 };
@@ -55,7 +66,8 @@ struct http_config {
 struct status http_start(struct http_server **out, const struct http_config *config);
 int http_port(const struct http_server *s);
 
-/* Stops accepting, waits for the running handlers, frees. NULL is fine. */
+/* New requests get 503, the running ones and those in the queue finish and are answered, then all threads are
+ * joined. NULL is fine. */
 void http_stop(struct http_server *s);
 
 /* ---- inside a handler; every returned pointer lives until it returns ---- */
@@ -78,10 +90,17 @@ const char *http_body(const struct http_call *call, size_t *size);
 /* Before http_reply(): an extra header of the answer. Values with control characters are dropped. */
 void http_set_header(struct http_call *call, const char *name, const char *value);
 
-/* Answers, once. data is copied to the socket before it returns. */
+/* Answers, once; a handler that returns OK without it has answered 204. data is copied. */
 void http_reply(struct http_call *call, int http_code, const char *content_type, const void *data, size_t size);
 
-/* 3->400, 5->404, 6->409, 7->403, 8->429, 16->401, 4->504, 12->501, 14->503, 9->412 ... */
+/* Answers {"code", "message", "detail"} where no enum code fits, such as 413. detail may be NULL. */
+void http_reply_error(struct http_call *call, int http_code, const char *message, const char *detail);
+
+/* When the request was there, headers and body (clock_now() scale): deadlines count from here. */
+int64_t http_received(const struct http_call *call);
+
+/* INVALID, RANGE 400; UNAUTHENTICATED 401; DENIED 403; NOT_FOUND 404; EXISTS, ABORTED 409; PRECONDITION 412;
+ * EXHAUSTED 429; CANCELLED 499; UNIMPLEMENTED 501; UNAVAILABLE 503; DEADLINE 504; the others 500. */
 int http_status(enum code code);
 
 #endif
