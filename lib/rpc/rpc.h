@@ -43,24 +43,33 @@ void rpc_fini(void);
 
 struct rpc_call;
 
-void *rpc_service(const struct rpc_call *call);                 /* the last argument of rpc_server_add() */
+void *rpc_service(const struct rpc_call *call); /* the last argument of rpc_server_add() */
 struct arena *rpc_arena(struct rpc_call *call);
-int64_t rpc_deadline(const struct rpc_call *call);              /* clock_now() scale; CLOCK_NEVER: none */
-bool rpc_cancelled(struct rpc_call *call);                      /* peer gone, deadline over or server draining */
-const char *rpc_peer(struct rpc_call *call);                    /* "ipv4:127.0.0.1:40000" */
+int64_t rpc_deadline(const struct rpc_call *call); /* clock_now() scale; CLOCK_NEVER: none */
+const char *rpc_peer(struct rpc_call *call);       /* "ipv4:127.0.0.1:40000" */
+
+/* The peer is gone, the deadline is over, or the server stops and will not wait longer. Unary: any thread, cheap
+ * enough for an inner loop. Streams: only the handler's thread. */
+bool rpc_cancelled(struct rpc_call *call);
 
 /* The verified subject alternative name (else common name) of the peer's certificate; NULL without mTLS. */
 const char *rpc_identity(struct rpc_call *call);
 
-const char *rpc_metadata(const struct rpc_call *call, const char *key);             /* request's; NULL: absent */
-void rpc_set_trailer(struct rpc_call *call, const char *key, const char *value);    /* lower-case key; server only */
+/* Server: a text header of the request, by its lower-case key; NULL: absent. */
+const char *rpc_metadata(struct rpc_call *call, const char *key);
+
+/* Server: adds a trailer to the answer, whatever its status will be; at most RPC_MAX_TRAILERS, the key in lower
+ * case, the value printable ASCII; others are dropped. Both are copied. Every answer carries RPC_SERVED_BY. */
+void rpc_set_trailer(struct rpc_call *call, const char *key, const char *value);
+#define RPC_MAX_TRAILERS 8
+#define RPC_SERVED_BY    "x-served-by" /* the host name of the server */
 
 enum rpc_event {
-    RPC_MESSAGE,        /* *in is the message; lives until the next rpc_wait()/rpc_recv() of this call */
-    RPC_HALF_CLOSED,    /* the peer sends no more (client: the call is over, see rpc_stream_finish()) */
-    RPC_WOKEN,          /* rpc_wake() was called */
-    RPC_TIMEOUT,        /* nothing happened until then */
-    RPC_CANCELLED,      /* the call is over: return from the handler */
+    RPC_MESSAGE,     /* *in is the message; lives until the next rpc_wait()/rpc_recv() of this call */
+    RPC_HALF_CLOSED, /* once: the peer sends no more (client: the call is over, see rpc_stream_finish()) */
+    RPC_WOKEN,       /* rpc_wake() was called */
+    RPC_TIMEOUT,     /* nothing happened until then */
+    RPC_CANCELLED,   /* the call is over: return from the handler */
 };
 
 /* Streams: sleeps until one of the events, at most until the deadline (clock_now() scale, CLOCK_NEVER: for ever).
@@ -72,40 +81,51 @@ enum rpc_event rpc_wait(struct rpc_call *call, const void **in, int64_t until);
  * The caller makes sure that the call still lives: it is over when the handler has returned. */
 void rpc_wake(struct rpc_call *call);
 
-/* Streams: the next message, or *in = NULL at the end of the peer's messages. ST_CANCELLED when the call is over. */
+/* Streams: the next message, or *in = NULL at the end of the peer's messages (client: however the call ended, see
+ * rpc_stream_finish()). ST_CANCELLED when the call is over: a server never sees a broken stream as its end. */
 struct status rpc_recv(struct rpc_call *call, const void **in);
 
 /* Streams: sends one message (copied before it returns); waits for flow control, with at most one message in
- * flight. ST_CANCELLED when the call is over. */
+ * flight. ST_CANCELLED when the call is over. A method that answers with a single message to a client's stream
+ * sends it so, once, before it returns OK. */
 struct status rpc_send(struct rpc_call *call, const void *message);
 
 /* ---- server ---- */
 
 typedef struct status rpc_unary_fn(struct rpc_call *call, const void *in, void *out);
-typedef struct status rpc_stream_fn(struct rpc_call *call, const void *in);    /* in: NULL when the client streams */
+typedef struct status rpc_stream_fn(struct rpc_call *call, const void *in); /* in: NULL when the client streams */
 
 struct rpc_method {
-    const char *name;           /* as in the proto; the table has to hold every method of the service */
-    rpc_unary_fn *unary;        /* exactly one of the two; must agree with the proto's `stream` words */
+    const char *name;    /* as in the proto; the table has to hold every method of the service */
+    rpc_unary_fn *unary; /* exactly one of the two; must agree with the proto's `stream` words */
     rpc_stream_fn *stream;
-    size_t max_request;         /* bytes of one message; 0: 4 MiB */
-    size_t max_total;           /* bytes of all messages of a stream; 0: no limit */
-    size_t arena_limit;         /* 0: 8 * max_request, at least 64 KiB */
-    int max_streams;            /* calls of a streaming method at once; 0: 64 */
-    bool on_poller;             /* unary: runs on a poller. Only for handlers that never block or compute */
+    size_t max_request; /* bytes of one message; 0: 4 MiB */
+    size_t max_total;   /* bytes of all messages of a stream; 0: no limit */
+    size_t arena_limit; /* 0: 8 * max_request, at least 64 KiB */
+    int max_streams;    /* calls of a streaming method at once; 0: 64 */
+    bool on_poller;     /* unary: runs on a poller. Only for handlers that never block or compute */
+    bool endless;       /* stream that ends only by its client (a watch): over as soon as the server drains,
+                                 * UNAVAILABLE for the client; others get drain_ms to finish */
 };
-#define RPC_UNARY(n, fn, ...) {.name = (n), .unary = (fn), ##__VA_ARGS__}
-#define RPC_STREAM(n, fn, ...) {.name = (n), .stream = (fn), ##__VA_ARGS__}
+#define RPC_UNARY(n, fn, ...)                                                                                          \
+    {                                                                                                                  \
+        .name = (n), .unary = (fn), ##__VA_ARGS__                                                                      \
+    }
+#define RPC_STREAM(n, fn, ...)                                                                                         \
+    {                                                                                                                  \
+        .name = (n), .stream = (fn), ##__VA_ARGS__                                                                     \
+    }
 
 struct rpc_server_config {
-    char *listen;                   /* addresses separated by commas */
-    int64_t port;                   /* 0: any free one, see rpc_server_port() */
-    int64_t workers;                /* threads for unary handlers; 0: one for each CPU, at least 2 */
-    int64_t queue;                  /* unary calls that wait for a worker */
-    char *tls_cert, *tls_key;       /* PEM files; both or none */
-    char *tls_ca;                   /* PEM file: clients must show a certificate that it signed */
-    int64_t max_connection_age_s;   /* 0: for ever */
-    int64_t drain_ms;               /* how long rpc_server_stop() lets calls finish */
+    char *listen;                 /* addresses separated by commas */
+    int64_t port;                 /* 0: any free one, see rpc_server_port() */
+    int64_t workers;              /* threads for unary handlers; 0: one for each CPU, at least 2 */
+    int64_t queue;                /* unary calls that wait for a worker */
+    char *tls_cert, *tls_key;     /* PEM files; both or none */
+    char *tls_ca;                 /* PEM file: clients must show a certificate that it signed */
+    int64_t max_connection_age_s; /* 0: for ever */
+    int64_t drain_wait_ms;        /* rpc_server_stop(): still takes calls that long after health is NOT_SERVING */
+    int64_t drain_ms;             /* and then lets the running ones finish that long */
 };
 
 /* The config table of the above: {rpc_server_options, rpc_server_n_options, &settings.rpc} is a config_part.
@@ -128,17 +148,17 @@ int rpc_server_port(const struct rpc_server *s);
 /* grpc.health.v1: the status of one service ("" is the whole server). Any thread. */
 void rpc_server_set_serving(struct rpc_server *s, const char *service, bool serving);
 
-/* Health goes NOT_SERVING, watches end, no new calls, running ones get drain_ms, then are cancelled. Joins all
- * threads and frees. NULL is fine. */
+/* Health goes NOT_SERVING, drain_wait_ms later watches and endless streams end and no new calls are taken, running
+ * ones get drain_ms, then are cancelled. Waits for every handler, joins all threads, frees. NULL is fine. */
 void rpc_server_stop(struct rpc_server *s);
 
 /* ---- client ---- */
 
 struct rpc_client_config {
-    const char *target;         /* "127.0.0.1:50051", "dns:///inference.bloginfer.svc:50052" (round_robin over all) */
-    const char *tls_ca;         /* PEM file: TLS on; NULL or "": plaintext */
-    const char *tls_cert, *tls_key;    /* for mTLS */
-    size_t max_message;         /* received; 0: 4 MiB */
+    const char *target; /* "127.0.0.1:50051", "dns:///inference.bloginfer.svc:50052" (round_robin over all) */
+    const char *tls_ca; /* PEM file: TLS on; NULL or "": plaintext */
+    const char *tls_cert, *tls_key; /* for mTLS */
+    size_t max_message;             /* received; 0: 4 MiB */
 };
 
 struct rpc_client;
@@ -147,25 +167,32 @@ struct rpc_client;
 struct status rpc_client_new(struct rpc_client **out, const struct rpc_client_config *config);
 void rpc_client_free(struct rpc_client *c);
 
-/* What a call carries besides its message; a zeroed one is fine. */
-struct rpc_options {
-    int64_t timeout_ms;             /* 0: 5 s; negative: none (streams only) */
-    struct rpc_call *parent;        /* a server call: its deadline and cancellation are inherited */
-    int retries;                    /* for idempotent unary calls: tries after UNAVAILABLE, within the deadline */
-    bool wait_for_ready;            /* waits for a connection until the deadline instead of failing at once */
-    const char *const *metadata;    /* key, value, key, value, ..., NULL; borrowed for the call */
-    struct arena *arena;            /* where the reply is unpacked; required for unary calls */
+struct rpc_trailer {
+    const char *key;   /* such as RPC_SERVED_BY */
+    const char *value; /* filled in, also when the call fails; NULL: absent */
 };
 
-/* method is "Classify". *out lives in options->arena. */
+/* What a call carries besides its message; a zeroed one is fine. */
+struct rpc_options {
+    int64_t timeout_ms;           /* 0: 5 s; negative: none (streams only) */
+    struct rpc_call *parent;      /* a server call: its deadline and cancellation are inherited */
+    int retries;                  /* for idempotent unary calls: tries after UNAVAILABLE, within the deadline */
+    bool wait_for_ready;          /* waits for a connection until the deadline instead of failing at once */
+    const char *const *metadata;  /* key, value, key, value, ..., NULL; borrowed for the call */
+    struct arena *arena;          /* where the reply is unpacked; required for unary calls */
+    struct rpc_trailer *trailers; /* unary: those wanted of the answer, into the arena */
+    size_t n_trailers;
+};
+
+/* method is "Classify". *out lives in options->arena. ST_UNIMPLEMENTED when the service has no such method. */
 struct status rpc_unary(struct rpc_client *c, const ProtobufCServiceDescriptor *service, const char *method,
                         const void *in, const void **out, const struct rpc_options *options);
 
 /* Opens a stream; the returned call takes rpc_send(), rpc_recv(), rpc_wait(), rpc_wake() and rpc_cancel(). */
 struct status rpc_stream_open(struct rpc_call **out, struct rpc_client *c, const ProtobufCServiceDescriptor *service,
                               const char *method, const struct rpc_options *options);
-struct status rpc_send_done(struct rpc_call *call);     /* half-close */
-void rpc_cancel(struct rpc_call *call);                 /* any thread while the call lives */
+struct status rpc_send_done(struct rpc_call *call); /* half-close */
+void rpc_cancel(struct rpc_call *call);             /* any thread while the call lives */
 
 /* Waits for the final status (after rpc_cancel(), at once), frees the call. */
 struct status rpc_stream_finish(struct rpc_call *call);
