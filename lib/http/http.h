@@ -3,16 +3,15 @@
  *     static const struct http_route routes[] = {
  *         {"POST", "/predict", predict, 64 << 10},
  *         {"GET", "/models/{task}", models_show, 0},
- *         {"GET", "/static/*", asset, 0},
  *     };
  *
  * A handler runs on one of `threads` threads, may block, and either answers and returns OK or returns an error,
  * which becomes {"code": HTTP status, "message": ..., "detail": CODE_NAME} with the HTTP status of http_status();
  * the message of a 500 is logged and not shown. The server itself answers
- *   400  a path or length that is malformed       408  a body that stops coming
- *   404  unknown routes                           405  wrong verbs, with Allow
+ *   400  malformed path, length or headers, or over 16 KiB of them    404  unknown routes
+ *   405  wrong verbs, with Allow                  408  a body that stops coming
  *   411  a chunked body (its length is not known) 413  a body over the route's limit
- *   417  an Expect but 100-continue               431  over 16 KiB or 63 lines of headers
+ *   417  an Expect but 100-continue               431  over 63 lines of headers
  *   503  with Retry-After: more requests than threads and queue take, or stopping.
  * HEAD is answered wherever GET is. Every answer carries X-Served-By (host name), X-Request-Id (the caller's, when
  * it is 1-64 characters of [A-Za-z0-9_.-], else a new one), X-Content-Type-Options and a Content-Length, is logged
@@ -31,30 +30,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct http_call;    /* one request and its answer; lives until the handler returns */
+struct http_call; /* one request and its answer; lives until the handler returns */
 struct http_server;
 
 typedef struct status http_handler(struct http_call *call);
 
 struct http_route {
-    const char *verb;        /* "GET", "POST", "PUT", "PATCH", "DELETE" */
-    const char *path;        /* segments: literal, {name} for one segment, or a final * for the rest */
+    const char *verb; /* "GET", "POST", "PUT", "PATCH", "DELETE" */
+    const char *path; /* segments: literal, {name} for one of any text, or at the end * for the rest */
     http_handler *handler;
-    size_t max_body;         /* bytes; 0: a body is refused */
+    size_t max_body; /* bytes; 0: a body is refused */
 };
 
 struct http_config {
-    const char *listen;               /* IPv4 address, "127.0.0.1" or "0.0.0.0" */
-    int64_t port;                     /* 0: any free one, see http_port() */
-    int64_t threads;                  /* handlers at once; 0: 4. Four times as many requests may wait for one */
-    int64_t connections;              /* open at once; 0: 64. Further ones wait in the kernel's queue */
-    int64_t timeout_ms;               /* for a silent peer; 0: 10 s. Keep-alive ends after half of it */
-    const struct http_route *routes;  /* borrowed for the server's life */
+    const char *listen;              /* IPv4 address, "127.0.0.1" or "0.0.0.0" */
+    int64_t port;                    /* 0: any free one, see http_port() */
+    int64_t threads;                 /* handlers at once; 0: 4. Four times as many requests may wait for one */
+    int64_t connections;             /* open at once; 0: 64. Further ones wait in the kernel's queue */
+    int64_t timeout_ms;              /* for a silent peer; 0: 10 s. Keep-alive ends after half of it */
+    const struct http_route *routes; /* borrowed for the server's life */
     size_t n_routes;
-    void *service;                    /* http_service(call) */
-    size_t arena_limit;               /* bytes a handler may take from http_arena(); 0: 4 MiB */
-    size_t max_bodies;                /* bytes of all bodies in memory, over it 503; 0: 256 MiB */
-    bool quiet;                       /* no access log line for answers below 400 (probes, metrics) */
+    void *service;      /* http_service(call) */
+    size_t arena_limit; /* bytes a handler may take from http_arena(); 0: 4 MiB */
+    size_t max_bodies;  /* bytes of all bodies in memory, over it 503; 0: 256 MiB */
+    bool quiet;         /* no access log line for answers below 400 (probes, metrics) */
 
     /* Called after every answer, on a server thread; NULL: none. route is the pattern, "" for unknown routes;
      * method is "" when the request was not HTTP. */
@@ -75,11 +74,11 @@ void http_stop(struct http_server *s);
 void *http_service(const struct http_call *call);
 struct arena *http_arena(struct http_call *call);
 const char *http_method(const struct http_call *call);
-const char *http_path(const struct http_call *call);                      /* decoded, without the query */
+const char *http_path(const struct http_call *call); /* decoded, without the query */
 const char *http_request_id(const struct http_call *call);
-const char *http_remote(const struct http_call *call);                    /* the peer's address */
-const char *http_header(const struct http_call *call, const char *name);  /* NULL: absent; case-insensitive */
-const char *http_param(const struct http_call *call, const char *name);   /* {name} or "*" of the route, decoded */
+const char *http_remote(const struct http_call *call);                   /* the peer's address */
+const char *http_header(const struct http_call *call, const char *name); /* NULL: absent; case-insensitive */
+const char *http_param(const struct http_call *call, const char *name);  /* {name} or "*" of the route, decoded */
 
 /* A query parameter, decoded, into the call's arena; NULL: absent or not valid UTF-8. */
 const char *http_query(struct http_call *call, const char *name);

@@ -1,0 +1,209 @@
+/* call.c - see call.h and the second half of http.h. */
+#include "http/call.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+
+#define HEADERS_MAX ((size_t)8 << 10)
+#define ERROR_MAX   ((size_t)4 << 10)
+
+void call_init(struct http_call *call, size_t arena_limit)
+{
+    *call = (struct http_call){.method = "", .path = "", .remote = "", .headers = BUF_INIT(HEADERS_MAX)};
+    arena_init(&call->arena, arena_limit);
+    sem_init(&call->done, 0, 0);
+}
+
+void call_fini(struct http_call *call)
+{
+    free(call->body);
+    free(call->data);
+    buf_fini(&call->headers);
+    arena_fini(&call->arena);
+    sem_destroy(&call->done);
+}
+
+static bool id_valid(const char *id)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+    size_t n = id ? strspn(id, allowed) : 0;
+
+    return n && n < CALL_ID_SIZE && !id[n];
+}
+
+/* "5f3a9c1e-00000a": a random start of the process, and a counter. */
+void call_set_id(struct http_call *call, const char *wanted)
+{
+    static _Atomic uint32_t start, n;
+    uint32_t s = atomic_load(&start);
+
+    if (id_valid(wanted)) {
+        snprintf(call->id, sizeof call->id, "%s", wanted);
+        return;
+    }
+    while (!s) {
+        uint32_t fresh = 0, none = 0;
+
+        if (getrandom(&fresh, sizeof fresh, 0) != (ssize_t)sizeof fresh || !fresh)
+            continue;
+        s = atomic_compare_exchange_strong(&start, &none, fresh) ? fresh : none;
+    }
+    snprintf(call->id, sizeof call->id, "%08x-%06x", s, atomic_fetch_add(&n, 1) + 1);
+}
+
+static void add_json_string(struct buf *out, const char *text)
+{
+    buf_putc(out, '"');
+    for (const char *p = text; *p; p++) {
+        unsigned char c = (unsigned char)*p;
+
+        if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            buf_printf(out, "\\u%04x", c);
+        else
+            buf_putc(out, *p);
+    }
+    buf_putc(out, '"');
+}
+
+void http_reply_error(struct http_call *call, int http_code, const char *message, const char *detail)
+{
+    struct buf b = BUF_INIT(ERROR_MAX);
+
+    buf_printf(&b, "{\"code\": %d, \"message\": ", http_code);
+    add_json_string(&b, route_text_valid(message, strlen(message)) ? message : "bad input");
+    if (detail) {
+        buf_puts(&b, ", \"detail\": ");
+        add_json_string(&b, detail);
+    }
+    buf_puts(&b, "}\n");
+    if ((http_code == 503 || http_code == 429) && !(call->headers.data && strstr(call->headers.data, "Retry-After: ")))
+        http_set_header(call, "Retry-After", "1");
+    http_reply(call, http_code, "application/json", b.data, b.size);
+    buf_fini(&b);
+}
+
+int http_status(enum code code)
+{
+    static const int codes[ST_N_CODES] = {
+        [ST_OK] = 200,           [ST_CANCELLED] = 499,       [ST_UNKNOWN] = 500,
+        [ST_INVALID] = 400,      [ST_DEADLINE] = 504,        [ST_NOT_FOUND] = 404,
+        [ST_EXISTS] = 409,       [ST_DENIED] = 403,          [ST_EXHAUSTED] = 429,
+        [ST_PRECONDITION] = 412, [ST_ABORTED] = 409,         [ST_RANGE] = 400,
+        [ST_INTERNAL] = 500,     [ST_UNIMPLEMENTED] = 501,   [ST_UNAVAILABLE] = 503,
+        [ST_DATA_LOSS] = 500,    [ST_UNAUTHENTICATED] = 401,
+    };
+
+    return (unsigned)code < ST_N_CODES ? codes[code] : 500;
+}
+
+/* What went wrong inside us is for our log: it may name files and addresses. */
+void call_fail(struct http_call *call, const struct status *st)
+{
+    int code = http_status(st->code);
+
+    if (code != 500) {
+        http_reply_error(call, code, st->msg, code_name(st->code));
+        return;
+    }
+    log_error("http_handler_failed", log_s("id", call->id), log_s("method", call->method), log_s("path", call->path),
+              log_s("code", code_name(st->code)), log_s("error", st->msg));
+    http_reply_error(call, 500, "internal error; the log has it under this request's id", code_name(st->code));
+}
+
+void call_run(struct http_call *call)
+{
+    struct status st = call->match.route->handler(call);
+
+    if (call->answered)
+        return;
+    if (st.code)
+        call_fail(call, &st);
+    else
+        http_reply(call, 204, NULL, NULL, 0);
+}
+
+void http_reply(struct http_call *call, int http_code, const char *content_type, const void *data, size_t size)
+{
+    if (call->answered)
+        return;
+    call->answered = true;
+    call->code = http_code;
+    if (content_type)
+        http_set_header(call, "Content-Type", content_type);
+    if (!size)
+        return;
+    call->data = xmalloc(size);
+    memcpy(call->data, data, size);
+    call->size = size;
+}
+
+void http_set_header(struct http_call *call, const char *name, const char *value)
+{
+    if (route_text_valid(name, strlen(name)) && route_text_valid(value, strlen(value)) &&
+        call->headers.size + strlen(name) + strlen(value) + 4 <= HEADERS_MAX)
+        buf_printf(&call->headers, "%s: %s\r\n", name, value);
+}
+
+void *http_service(const struct http_call *call)
+{
+    return call->service;
+}
+
+struct arena *http_arena(struct http_call *call)
+{
+    return &call->arena;
+}
+
+const char *http_method(const struct http_call *call)
+{
+    return call->method;
+}
+
+const char *http_path(const struct http_call *call)
+{
+    return call->path;
+}
+
+const char *http_request_id(const struct http_call *call)
+{
+    return call->id;
+}
+
+const char *http_remote(const struct http_call *call)
+{
+    return call->remote;
+}
+
+int64_t http_received(const struct http_call *call)
+{
+    return call->received;
+}
+
+const char *http_param(const struct http_call *call, const char *name)
+{
+    for (size_t i = 0; i < call->match.n_params; i++) {
+        const struct route_param *p = &call->match.params[i];
+
+        if (strlen(name) == p->name_size && !memcmp(name, p->name, p->name_size))
+            return p->value;
+    }
+    return NULL;
+}
+
+const char *http_query(struct http_call *call, const char *name)
+{
+    return route_query(call->query, name, &call->arena);
+}
+
+const char *http_body(const struct http_call *call, size_t *size)
+{
+    if (size)
+        *size = call->body_size;
+    return call->body ? call->body : "";
+}

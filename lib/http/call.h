@@ -1,0 +1,63 @@
+/* call.h - one request between civetweb's thread, which reads it and writes the answer, and a handler's thread, which
+ * fills the answer in; and the queue between the two. Private to lib/http. */
+#ifndef HTTP_CALL_H
+#define HTTP_CALL_H
+
+#include "http/route.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+
+#define CALL_ID_SIZE 65
+
+struct http_call {
+    void *service;
+    const void *conn;   /* civetweb's; http_header() alone looks into it */
+    const char *method; /* "" while it is not known */
+    char *path;         /* decoded; "" while it is not known */
+    const char *query;  /* raw, NULL: none */
+    const char *remote;
+    char id[CALL_ID_SIZE];
+    struct route_match match;
+    char *body; /* NUL-terminated, NULL: none */
+    size_t body_size;
+    size_t reserved; /* of the server's budget of bodies */
+    struct arena arena;
+    int64_t received;
+
+    /* the answer */
+    bool answered;
+    int code;
+    struct buf headers; /* "Name: value\r\n" ... */
+    char *data;
+    size_t size;
+
+    struct http_call *next; /* in the queue */
+    sem_t done;
+};
+
+void call_init(struct http_call *call, size_t arena_limit);
+void call_fini(struct http_call *call);
+
+/* Takes the caller's id when it is a valid one, else makes one. */
+void call_set_id(struct http_call *call, const char *wanted);
+
+/* Runs the handler and makes sure that there is an answer. */
+void call_run(struct http_call *call);
+
+/* The answer of a status: error JSON with the fitting code. */
+void call_fail(struct http_call *call, const struct status *st);
+
+/* ---- threads for handlers ---- */
+
+struct pool;
+
+struct pool *pool_new(size_t n_threads, size_t queue);
+
+/* Runs the call on one of the threads and returns when it is done; false at once when the queue is full. */
+bool pool_run(struct pool *p, struct http_call *call);
+
+/* No pool_run() may be under way. */
+void pool_free(struct pool *p);
+
+#endif

@@ -1,0 +1,478 @@
+/* http.c - the server over civetweb 1.15: configuration, reading requests, writing answers, the orderly stop.
+ *
+ * Of civetweb only the sockets, the threads behind them and the parser of request lines and headers are used; every
+ * request is taken in begin_request, so that it never looks at a file, a websocket or a CGI program. What its parser
+ * lets through is checked here: it stops reading headers after 64 without saying so, takes "5abc" for a length and
+ * the first of two lengths, and would let a peer that drips its body hold a thread for ever (see guard.h). */
+#include "http/http.h"
+
+#include "http/call.h"
+
+#include <arpa/inet.h>
+#include <civetweb.h>
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MAX_HEADERS 64                  /* civetweb's MG_MAX_HEADERS */
+#define HEAD_MAX    16384               /* request line and headers, bytes */
+#define ONE_WRITE   ((size_t)16 << 10)  /* a body up to this goes out with its headers */
+#define DISCARD_MAX ((int64_t)64 << 20) /* of a refused body, so that the peer comes to read the answer */
+#define DISCARD_NS  (5 * CLOCK_SECOND)
+#define DRAIN_MS    25000 /* less than the 30 s that Kubernetes grants */
+
+struct http_server {
+    struct http_config config;
+    struct mg_context *mg;
+    struct pool *pool;
+    struct sockaddr_in address;
+    char host[256];
+    atomic_bool stopping, stopped;
+    _Atomic size_t active; /* requests between their first look and the end of their answer */
+    _Atomic size_t connections;
+    _Atomic size_t body_bytes;
+};
+
+static _Thread_local char start_error[160]; /* civetweb's reason, on the thread that starts it */
+
+/* ---- reading a request ---- */
+
+/* Refusal without a handler: fills the answer in, and the connection ends after it. */
+static bool refuse(struct http_call *call, int code, const char *detail, const char *message)
+{
+    http_reply_error(call, code, message, detail);
+    return false;
+}
+
+const char *http_header(const struct http_call *call, const char *name)
+{
+    return mg_get_header(call->conn, name);
+}
+
+/* The header's value, NULL when it is absent; *n: how often it is there. */
+static const char *count_header(const struct mg_request_info *ri, const char *name, int *n)
+{
+    const char *value = NULL;
+
+    *n = 0;
+    for (int i = 0; i < ri->num_headers; i++)
+        if (!strcasecmp(ri->http_headers[i].name, name)) {
+            value = ri->http_headers[i].value;
+            ++*n;
+        }
+    return value;
+}
+
+/* The length of the body; false when it is not told or not clearly. */
+static bool body_length(struct http_call *call, const struct mg_request_info *ri, size_t *length)
+{
+    int n;
+    const char *text;
+
+    *length = 0;
+    if (count_header(ri, "Transfer-Encoding", &n))
+        return refuse(call, 411, "LENGTH_REQUIRED", "a body needs a Content-Length; chunked ones are not taken");
+    text = count_header(ri, "Content-Length", &n);
+    if (!text)
+        return true;
+    if (n > 1 || !*text || text[strspn(text, "0123456789")])
+        return refuse(call, 400, "INVALID_ARGUMENT", "Content-Length: it has to be one whole number");
+    *length = strlen(text) > 15 ? SIZE_MAX : (size_t)strtoull(text, NULL, 10);
+    return true;
+}
+
+static bool find_route(struct http_server *s, struct http_call *call, const struct mg_request_info *ri)
+{
+    struct buf allow = BUF_INIT(256);
+    struct status st;
+    char *path = arena_alloc(&call->arena, strlen(ri->local_uri_raw) + 1);
+
+    if (!path)
+        return refuse(call, 431, "RESOURCE_EXHAUSTED", "the path is too long");
+    st = route_path(ri->local_uri_raw, path);
+    if (st.code)
+        return refuse(call, 400, "INVALID_ARGUMENT", st.msg);
+    call->path = path;
+    if (!route_find(&call->match, s->config.routes, s->config.n_routes, call->method, path, &call->arena))
+        return refuse(call, 431, "RESOURCE_EXHAUSTED", "the path is too long");
+    if (call->match.route)
+        return true;
+    if (!call->match.path_known)
+        return refuse(call, 404, "NOT_FOUND", "there is nothing at this path");
+    route_allow(&allow, s->config.routes, s->config.n_routes, path);
+    http_set_header(call, "Allow", allow.data);
+    buf_fini(&allow);
+    return refuse(call, 405, "METHOD_NOT_ALLOWED", "this path does not take this method, see Allow");
+}
+
+/* Takes size bytes from the budget of all bodies. */
+static bool reserve(struct http_server *s, size_t size)
+{
+    size_t used = atomic_load(&s->body_bytes);
+
+    do {
+        if (size > s->config.max_bodies - used)
+            return false;
+    } while (!atomic_compare_exchange_weak(&s->body_bytes, &used, used + size));
+    return true;
+}
+
+static bool read_body(struct http_server *s, struct http_call *call, struct mg_connection *conn, size_t length)
+{
+    const char *expect = http_header(call, "Expect");
+
+    if (expect && strcasecmp(expect, "100-continue") != 0)
+        return refuse(call, 417, "INVALID_ARGUMENT", "the only expectation is 100-continue");
+    if (!reserve(s, length))
+        return refuse(call, 503, "RESOURCE_EXHAUSTED", "too many bodies at once, try again");
+    call->reserved = length;
+    call->body = xmalloc(length + 1);
+    if (expect)
+        mg_printf(conn, "HTTP/1.1 100 Continue\r\n\r\n");
+    while (call->body_size < length) {
+        int n = mg_read(conn, call->body + call->body_size, length - call->body_size);
+
+        if (n <= 0)
+            break;
+        call->body_size += (size_t)n;
+    }
+    call->body[call->body_size] = '\0';
+    if (call->body_size < length)
+        return refuse(call, 408, "DEADLINE_EXCEEDED", "the body did not come in time");
+    return true;
+}
+
+/* Everything before the handler: true when it is to run, else there is an answer already. *unread: bytes of body. */
+static bool take_request(struct http_server *s, struct http_call *call, struct mg_connection *conn, size_t *unread)
+{
+    const struct mg_request_info *ri = mg_get_request_info(conn);
+    size_t limit;
+
+    call->method = ri->request_method;
+    call->remote = ri->remote_addr;
+    call->query = ri->query_string;
+    call_set_id(call, http_header(call, "X-Request-Id"));
+    if (ri->num_headers >= MAX_HEADERS)
+        return refuse(call, 431, "RESOURCE_EXHAUSTED", "too many headers");
+    if (!body_length(call, ri, unread))
+        return false;
+    if (atomic_load(&s->stopping))
+        return refuse(call, 503, "UNAVAILABLE", "this server is stopping");
+    if (!find_route(s, call, ri))
+        return false;
+    limit = call->match.route->max_body;
+    if (*unread > limit) {
+        char message[96];
+
+        snprintf(message, sizeof message, "the body is over the limit of %zu bytes", limit);
+        return refuse(call, 413, "RESOURCE_EXHAUSTED", message);
+    }
+    if (*unread && !read_body(s, call, conn, *unread))
+        return false;
+    *unread = 0;
+    call->received = clock_now();
+    return true;
+}
+
+/* ---- writing the answer ---- */
+
+static bool wants_keep_alive(const struct http_call *call, const struct mg_request_info *ri)
+{
+    const char *connection = ri->num_headers > 0 ? http_header(call, "Connection") : NULL;
+
+    if (connection)
+        return strcasestr(connection, "keep-alive") != NULL;
+    return ri->http_version && !strcmp(ri->http_version, "1.1");
+}
+
+static bool may_keep_alive(struct http_server *s)
+{
+    return !atomic_load(&s->stopping) && atomic_load(&s->connections) * 4 <= (size_t)s->config.connections * 3;
+}
+
+static void write_answer(struct http_server *s, struct http_call *call, struct mg_connection *conn, bool keep_alive)
+{
+    struct buf out = BUF_INIT((size_t)32 << 10);
+    bool has_body = call->code >= 200 && call->code != 204 && call->code != 304;
+    bool send_body = has_body && call->size && strcmp(call->method, "HEAD") != 0;
+    char date[40];
+    time_t now = time(NULL);
+    struct tm tm;
+
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+    buf_printf(&out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", call->code, mg_get_response_code_text(NULL, call->code), date);
+    if (call->headers.size)
+        buf_add(&out, call->headers.data, call->headers.size);
+    buf_printf(&out, "X-Served-By: %s\r\nX-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\n", s->host, call->id);
+    if (has_body)
+        buf_printf(&out, "Content-Length: %zu\r\n", call->size);
+    buf_printf(&out, "Connection: %s\r\n\r\n", keep_alive ? "keep-alive" : "close");
+    bool together = send_body && call->size <= ONE_WRITE;
+    if (together)
+        buf_add(&out, call->data, call->size);
+    mg_write(conn, out.data, out.size);
+    if (send_body && !together)
+        mg_write(conn, call->data, call->size);
+    buf_fini(&out);
+}
+
+static void report(struct http_server *s, const struct http_call *call, int64_t started)
+{
+    double seconds = clock_seconds(started);
+    const char *route = call->match.route ? call->match.route->path : "";
+
+    if (s->config.observer)
+        s->config.observer(s->config.observer_ctx, call->method, route, call->code, seconds);
+    if (s->config.quiet && call->code < 400)
+        return;
+    log_info("http", log_s("id", call->id), log_s("remote", call->remote), log_s("method", call->method),
+             log_s("path", call->path), log_i("code", call->code), log_i("in", (int64_t)call->body_size),
+             log_i("out", (int64_t)call->size), log_f("ms", seconds * 1e3));
+}
+
+/* Reads on for a while after a refusal: closing at once would make the kernel reset the connection, and the peer,
+ * which is still sending, would never see why. */
+static void discard(struct mg_connection *conn, size_t unread)
+{
+    char block[4096];
+    int64_t left = unread > (size_t)DISCARD_MAX ? DISCARD_MAX : (int64_t)unread;
+    int64_t until = clock_now() + DISCARD_NS;
+
+    while (left > 0 && clock_now() < until) {
+        int n = mg_read(conn, block, sizeof block);
+
+        if (n <= 0)
+            return;
+        left -= n;
+    }
+}
+
+static void finish(struct http_server *s, struct http_call *call, struct mg_connection *conn, size_t unread,
+                   int64_t started)
+{
+    const struct mg_request_info *ri = mg_get_request_info(conn);
+    bool reusable = !unread && call->code != 411 && call->code != 431 && *call->path;
+    bool keep_alive = reusable && wants_keep_alive(call, ri) && may_keep_alive(s);
+
+    if (!keep_alive)
+        mg_disable_connection_keep_alive(conn);
+    write_answer(s, call, conn, keep_alive);
+    report(s, call, started);
+    if (unread && !http_header(call, "Expect"))
+        discard(conn, unread);
+}
+
+/* ---- civetweb's callbacks ---- */
+
+static int begin_request(struct mg_connection *conn)
+{
+    struct http_server *s = mg_get_user_data(mg_get_context(conn));
+    int64_t started = clock_now();
+    struct http_call call;
+    size_t unread = 0;
+
+    atomic_fetch_add(&s->active, 1);
+    call_init(&call, s->config.arena_limit);
+    call.service = s->config.service;
+    call.conn = conn;
+    if (take_request(s, &call, conn, &unread) && !pool_run(s->pool, &call))
+        refuse(&call, 503, "RESOURCE_EXHAUSTED", "too many requests at once, try again");
+    finish(s, &call, conn, unread, started);
+    atomic_fetch_sub(&s->body_bytes, call.reserved);
+    int code = call.code;
+    call_fini(&call);
+    atomic_fetch_sub(&s->active, 1);
+    return code;
+}
+
+/* Requests that civetweb itself refuses: not HTTP, headers too long, and so on. What it parsed cannot be relied on. */
+static int http_error(struct mg_connection *conn, int status, const char *message)
+{
+    struct http_server *s = mg_get_user_data(mg_get_context(conn));
+    const struct mg_request_info *ri = mg_get_request_info(conn);
+    int64_t started = clock_now();
+    struct http_call call;
+
+    (void)message;
+    call_init(&call, 0);
+    call.remote = ri->remote_addr;
+    call_set_id(&call, NULL);
+    if (status == 411)
+        refuse(&call, 400, "INVALID_ARGUMENT", "Content-Length: it has to be one whole number");
+    else if (status == 505)
+        refuse(&call, 505, "UNIMPLEMENTED", "HTTP/1.0 and HTTP/1.1 are spoken here");
+    else
+        refuse(&call, 400, "INVALID_ARGUMENT", "this is not a request in HTTP/1.1, or its headers are over 16 KiB");
+    mg_disable_connection_keep_alive(conn);
+    write_answer(s, &call, conn, false);
+    report(s, &call, started);
+    call_fini(&call);
+    return 0;
+}
+
+static int log_message(const struct mg_connection *conn, const char *message)
+{
+    (void)conn;
+    if (!start_error[0])
+        snprintf(start_error, sizeof start_error, "%s", message);
+    log_debug("civetweb", log_s("message", message));
+    return 1;
+}
+
+static int init_connection(const struct mg_connection *conn, void **data)
+{
+    struct http_server *s = mg_get_user_data(mg_get_context(conn));
+
+    (void)data;
+    atomic_fetch_add(&s->connections, 1);
+    return 0;
+}
+
+static void connection_closed(const struct mg_connection *conn)
+{
+    struct http_server *s = mg_get_user_data(mg_get_context(conn));
+
+    atomic_fetch_sub(&s->connections, 1);
+}
+
+/* ---- start and stop ---- */
+
+static void set_defaults(struct http_config *c)
+{
+    c->threads = c->threads ? c->threads : 4;
+    c->connections = c->connections ? c->connections : 64;
+    c->timeout_ms = c->timeout_ms ? c->timeout_ms : 10000;
+    c->arena_limit = c->arena_limit ? c->arena_limit : (size_t)4 << 20;
+    c->max_bodies = c->max_bodies ? c->max_bodies : (size_t)256 << 20;
+}
+
+static struct mg_context *start_civetweb(struct http_server *s)
+{
+    static const struct mg_callbacks callbacks = {
+        .begin_request = begin_request,
+        .http_error = http_error,
+        .log_message = log_message,
+        .init_connection = init_connection,
+        .connection_closed = connection_closed,
+    };
+    char where[64], connections[24], timeout[24], keep[24], head[24];
+    const char *options[] = {
+        "listening_ports",
+        where,
+        "num_threads",
+        connections,
+        "request_timeout_ms",
+        timeout,
+        "keep_alive_timeout_ms",
+        keep,
+        "max_request_size",
+        head,
+        "enable_keep_alive",
+        "yes",
+        "tcp_nodelay",
+        "1",
+        "decode_url",
+        "no",
+        "enable_auth_domain_check",
+        "no",
+        "enable_directory_listing",
+        "no",
+        NULL,
+    };
+    struct mg_init_data init = {&callbacks, s, options};
+
+    snprintf(where, sizeof where, "%s:%d", s->config.listen, (int)s->config.port);
+    snprintf(connections, sizeof connections, "%d", (int)s->config.connections);
+    snprintf(timeout, sizeof timeout, "%d", (int)s->config.timeout_ms);
+    snprintf(keep, sizeof keep, "%d", (int)s->config.timeout_ms / 2);
+    snprintf(head, sizeof head, "%d", HEAD_MAX);
+    start_error[0] = '\0';
+    return mg_start2(&init, NULL);
+}
+
+struct status http_start(struct http_server **out, const struct http_config *config)
+{
+    struct http_server *s = xcalloc(1, sizeof *s);
+    struct mg_server_port port = {0};
+    struct status st = status_ok();
+
+    s->config = *config;
+    set_defaults(&s->config);
+    for (size_t i = 0; i < config->n_routes; i++)
+        route_check(&config->routes[i]);
+    s->address.sin_family = AF_INET;
+    if (inet_pton(AF_INET, config->listen, &s->address.sin_addr) != 1) {
+        st = status_errorf(ST_INVALID, "listen address \"%s\": it has to be an IPv4 address", config->listen);
+        goto out;
+    }
+    if (gethostname(s->host, sizeof s->host - 1) || !s->host[0])
+        snprintf(s->host, sizeof s->host, "localhost");
+    s->pool = pool_new((size_t)s->config.threads, (size_t)s->config.threads * 4);
+    mg_init_library(0);
+    s->mg = start_civetweb(s);
+    if (!s->mg) {
+        mg_exit_library();
+        st = status_errorf(ST_UNAVAILABLE, "http on %s:%d: %s", config->listen, (int)config->port, start_error);
+        goto out;
+    }
+    mg_get_server_ports(s->mg, 1, &port);
+    s->address.sin_port = htons((uint16_t)port.port);
+    log_info("http_listening", log_s("address", config->listen), log_i("port", port.port));
+    *out = s;
+    s = NULL;
+out:
+    if (s)
+        pool_free(s->pool);
+    free(s);
+    return st;
+}
+
+int http_port(const struct http_server *s)
+{
+    return ntohs(s->address.sin_port);
+}
+
+/* civetweb's accepting thread looks at its stop flag every 2 s; connections wake it. */
+static void *wake_listener(void *arg)
+{
+    struct http_server *s = arg;
+    struct sockaddr_in to = s->address;
+
+    if (to.sin_addr.s_addr == htonl(INADDR_ANY))
+        to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    while (!atomic_load(&s->stopped)) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        if (fd >= 0) {
+            (void)!connect(fd, (struct sockaddr *)&to, sizeof to);
+            close(fd);
+        }
+        clock_sleep_ms(5);
+    }
+    return NULL;
+}
+
+void http_stop(struct http_server *s)
+{
+    int64_t until;
+    pthread_t waker;
+
+    if (!s)
+        return;
+    atomic_store(&s->stopping, true);
+    until = clock_after_ms(DRAIN_MS);
+    while (atomic_load(&s->active) && clock_now() < until)
+        clock_sleep_ms(2);
+    waker = thread_start("http-waker", 64 << 10, wake_listener, s);
+    mg_stop(s->mg);
+    atomic_store(&s->stopped, true);
+    pthread_join(waker, NULL);
+    pool_free(s->pool);
+    mg_exit_library();
+    free(s);
+}
