@@ -1,0 +1,242 @@
+/* kernels.c - the loops over elements. This file is compiled once per instruction set, with NN_ISA as its name and the
+ * compiler's flags for it: separate objects and one table of pointers, rather than target_clones, whose resolvers run
+ * before a sanitizer is ready. Every loop is written so that the compiler vectorises it. */
+#include "nn/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#define PASTE_(a, b) a##_##b
+#define PASTE(a, b)  PASTE_(a, b)
+#define TEXT_(a)     #a
+#define TEXT(a)      TEXT_(a)
+
+#ifdef NN_DOUBLE
+
+static inline nn_real real_expm1(nn_real x)
+{
+    return expm1(x);
+}
+
+#else
+
+/* exp(x) - 1 for |x| <= 88, to 2 ulp also near 0: x = k ln 2 + r, |r| <= ln 2 / 2, then 2^k (e^r - 1) + (2^k - 1).
+ * ln 2 is split in two parts (Cody and Waite 1980); e^r - 1 is its Taylor polynomial, whose rest is below 2e-8. */
+static inline float real_expm1(float x)
+{
+    const float to_nearest = 0x1.8p23f; /* adding it leaves round(x) in the low bits */
+    float shifted = x * 1.44269504f + to_nearest, k = shifted - to_nearest;
+    float r = x - k * 0.693359375f + k * 2.12194440e-4f, p = 1.f / 5040, two_k;
+    uint32_t bits;
+
+    p = p * r + 1.f / 720;
+    p = p * r + 1.f / 120;
+    p = p * r + 1.f / 24;
+    p = p * r + 1.f / 6;
+    p = p * r + 0.5f;
+    p = p * r * r + r;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127) << 23;
+    memcpy(&two_k, &bits, sizeof two_k);
+    return two_k * p + (two_k - 1);
+}
+
+#endif
+
+static inline nn_real bounded(nn_real x, nn_real limit)
+{
+    x = x < limit ? x : limit;
+    return x > -limit ? x : -limit;
+}
+
+static inline nn_real real_sigmoid(nn_real x)
+{
+    return 1 / (2 + real_expm1(-bounded(x, 80)));
+}
+
+/* By e = exp(-2|x|) - 1: no cancellation anywhere, exactly odd. */
+static inline nn_real real_tanh(nn_real x)
+{
+    nn_real ax = x < 0 ? -x : x, e = real_expm1(-2 * (ax < 20 ? ax : 20)), y = -e / (e + 2);
+    return x < 0 ? -y : y;
+}
+
+static void kernel_sigmoid(nn_real *x, size_t n)
+{
+    for (size_t j = 0; j < n; j++)
+        x[j] = real_sigmoid(x[j]);
+}
+
+static void kernel_tanh(nn_real *x, size_t n)
+{
+    for (size_t j = 0; j < n; j++)
+        x[j] = real_tanh(x[j]);
+}
+
+static inline void cell_row(nn_real *restrict gates, const nn_real *restrict b, const nn_real *restrict c_prev,
+                            nn_real *restrict c, nn_real *restrict tc, nn_real *restrict h, nn_real *restrict pool,
+                            int32_t *restrict step_of_max, size_t H, int32_t step)
+{
+#pragma GCC ivdep /* the four gates lie H apart, and j stays below H */
+    for (size_t j = 0; j < H; j++) {
+        nn_real i = real_sigmoid(gates[j] + b[j]), f = real_sigmoid(gates[H + j] + b[H + j]);
+        nn_real g = real_tanh(gates[2 * H + j] + b[2 * H + j]), o = real_sigmoid(gates[3 * H + j] + b[3 * H + j]);
+        nn_real cj = f * c_prev[j] + i * g, tcj = real_tanh(cj), hj = o * tcj;
+
+        gates[j] = i;
+        gates[H + j] = f;
+        gates[2 * H + j] = g;
+        gates[3 * H + j] = o;
+        c[j] = cj;
+        tc[j] = tcj;
+        h[j] = hj;
+        step_of_max[j] = hj > pool[j] ? step : step_of_max[j];
+        pool[j] = hj > pool[j] ? hj : pool[j];
+    }
+}
+
+static void kernel_cell(const struct nn_cell *s)
+{
+    size_t H = s->hidden;
+
+    for (size_t r = 0; r < s->n; r++)
+        cell_row(s->gates + r * 4 * H, s->b, s->c_prev + r * s->c_prev_stride, s->c + r * H, s->tc + r * H,
+                 r < s->n_next ? s->h + r * s->h_stride : s->scratch, s->pool + r * s->pool_stride,
+                 s->step_of_max + r * s->pool_stride, H, s->step);
+}
+
+static inline void cell_back_row(nn_real *restrict gates, const nn_real *restrict c_prev, const nn_real *restrict tc,
+                                 const nn_real *restrict dh, nn_real *restrict dc, const nn_real *restrict dpool,
+                                 const int32_t *restrict step_of_max, nn_real *restrict db, size_t H, int32_t step)
+{
+#pragma GCC ivdep
+    for (size_t j = 0; j < H; j++) {
+        nn_real i = gates[j], f = gates[H + j], g = gates[2 * H + j], o = gates[3 * H + j];
+        nn_real dhj = dh[j] + (step_of_max[j] == step ? dpool[j] : 0);
+        nn_real dcj = dc[j] + dhj * o * (1 - tc[j] * tc[j]);
+        nn_real di = dcj * g * i * (1 - i), df = dcj * c_prev[j] * f * (1 - f);
+        nn_real dg = dcj * i * (1 - g * g), da_o = dhj * tc[j] * o * (1 - o);
+
+        dc[j] = dcj * f;
+        gates[j] = di;
+        gates[H + j] = df;
+        gates[2 * H + j] = dg;
+        gates[3 * H + j] = da_o;
+        db[j] += di;
+        db[H + j] += df;
+        db[2 * H + j] += dg;
+        db[3 * H + j] += da_o;
+    }
+}
+
+static void kernel_cell_back(const struct nn_cell_back *s)
+{
+    size_t H = s->hidden;
+
+    for (size_t r = 0; r < s->n; r++)
+        cell_back_row(s->gates + r * 4 * H, s->c_prev + r * s->c_prev_stride, s->tc + r * H,
+                      r < s->n_next ? s->dh + r * s->dh_stride : s->zeros, s->dc + r * H, s->dpool + r * s->pool_stride,
+                      s->step_of_max + r * s->pool_stride, s->db, H, s->step);
+}
+
+/* A 32-bit mixing function with low bias ("hash prospector", Chris Wellons 2018, public domain). */
+static inline uint32_t mixed(uint32_t x)
+{
+    x = (x ^ x >> 16) * 0x7feb352dU;
+    x = (x ^ x >> 15) * 0x846ca68bU;
+    return x ^ x >> 16;
+}
+
+static void kernel_dropout(nn_real *restrict to, const nn_real *restrict from, size_t n, uint32_t key, uint32_t drop,
+                           nn_real scale)
+{
+    for (size_t j = 0; j < n; j++)
+        to[j] = mixed(key + (uint32_t)j) >= drop ? from[j] * scale : 0;
+}
+
+static void kernel_dropout_add(nn_real *restrict to, const nn_real *restrict from, size_t n, uint32_t key,
+                               uint32_t drop, nn_real scale)
+{
+    for (size_t j = 0; j < n; j++)
+        to[j] += mixed(key + (uint32_t)j) >= drop ? from[j] * scale : 0;
+}
+
+static void kernel_add_scaled(nn_real *restrict to, const nn_real *restrict from, size_t n, nn_real scale)
+{
+    for (size_t j = 0; j < n; j++)
+        to[j] += from[j] * scale;
+}
+
+/* Sixteen running sums, so that the additions need no order of one element after the other. */
+static double kernel_sum_squares(const nn_real *x, size_t n)
+{
+    double sums[16] = {0}, sum = 0;
+    size_t j = 0;
+
+    for (; j + 16 <= n; j += 16) {
+        for (size_t k = 0; k < 16; k++)
+            sums[k] += (double)x[j + k] * x[j + k];
+    }
+    for (; j < n; j++)
+        sum += (double)x[j] * x[j];
+    for (size_t k = 0; k < 16; k++)
+        sum += sums[k];
+    return sum;
+}
+
+static void kernel_scale(nn_real *x, size_t n, nn_real scale)
+{
+    for (size_t j = 0; j < n; j++)
+        x[j] *= scale;
+}
+
+static void kernel_momentum(nn_real *restrict p, const nn_real *restrict g, nn_real *restrict m, size_t n, nn_real beta,
+                            nn_real rate)
+{
+    for (size_t j = 0; j < n; j++) {
+        m[j] = beta * m[j] + g[j];
+        p[j] -= rate * m[j];
+    }
+}
+
+static inline nn_real real_sqrt(nn_real x)
+{
+    return sizeof x == sizeof(double) ? (nn_real)sqrt(x) : (nn_real)sqrtf((float)x);
+}
+
+static void kernel_adam(nn_real *restrict p, const nn_real *restrict g, nn_real *restrict m, nn_real *restrict v,
+                        size_t n, struct nn_moments k)
+{
+    for (size_t j = 0; j < n; j++) {
+        m[j] = k.beta1 * m[j] + (1 - k.beta1) * g[j];
+        v[j] = k.beta2 * v[j] + (1 - k.beta2) * g[j] * g[j];
+        p[j] -= k.rate * m[j] / (real_sqrt(v[j] * k.v_scale) + k.epsilon);
+    }
+}
+
+static void kernel_yogi(nn_real *restrict p, const nn_real *restrict g, nn_real *restrict m, nn_real *restrict v,
+                        size_t n, struct nn_moments k)
+{
+    for (size_t j = 0; j < n; j++) {
+        nn_real g2 = g[j] * g[j], change = (1 - k.beta2) * g2;
+        m[j] = k.beta1 * m[j] + (1 - k.beta1) * g[j];
+        v[j] = v[j] > g2 ? v[j] - change : v[j] < g2 ? v[j] + change : v[j];
+        p[j] -= k.rate * m[j] / (real_sqrt(v[j] * k.v_scale) + k.epsilon);
+    }
+}
+
+const struct nn_kernels PASTE(nn_kernels, NN_ISA) = {
+    .isa = TEXT(NN_ISA),
+    .cell = kernel_cell,
+    .cell_back = kernel_cell_back,
+    .dropout = kernel_dropout,
+    .dropout_add = kernel_dropout_add,
+    .add_scaled = kernel_add_scaled,
+    .sum_squares = kernel_sum_squares,
+    .scale = kernel_scale,
+    .momentum = kernel_momentum,
+    .adam = kernel_adam,
+    .yogi = kernel_yogi,
+    .sigmoid = kernel_sigmoid,
+    .tanh = kernel_tanh,
+};

@@ -1,0 +1,77 @@
+/* kernels.h - the loops over elements, compiled once per instruction set from kernels.c and chosen at start.
+ * Plain C that the compiler vectorises; nothing here allocates or fails. Private to lib/nn. */
+#ifndef NN_KERNELS_H
+#define NN_KERNELS_H
+
+#include "nn/nn.h"
+
+/* One time step of one direction, for the n rows that are still inside their text.
+ *   a = gates + b; i f o = sigmoid(a), g = tanh(a); c = f c_prev + i g; tc = tanh(c); h = o tc */
+struct nn_cell {
+    size_t n, hidden;
+    nn_real *gates;        /* (n,4H), order i f g o: in pre-activations, out activations */
+    const nn_real *b;      /* (4H,) */
+    const nn_real *c_prev; /* rows c_prev_stride apart: 0 for the first step, one row of zeros */
+    size_t c_prev_stride;
+    nn_real *c, *tc; /* (n,H) */
+    nn_real *h;      /* the next step's input: the first n_next rows, h_stride apart */
+    size_t n_next, h_stride;
+    nn_real *scratch;     /* (H,): h of the rows that end here */
+    nn_real *pool;        /* running maximum over time, rows pool_stride apart */
+    int32_t *step_of_max; /* like pool: the step it came from */
+    size_t pool_stride;
+    int32_t step;
+};
+
+/* The same step backwards: gates become the gradient of the pre-activations. */
+struct nn_cell_back {
+    size_t n, hidden;
+    nn_real *gates; /* (n,4H) in activations, out their gradient before activation */
+    const nn_real *c_prev;
+    size_t c_prev_stride;
+    const nn_real *tc; /* (n,H) */
+    const nn_real *dh; /* from the next step: the first n_next rows, dh_stride apart */
+    size_t n_next, dh_stride;
+    const nn_real *zeros; /* (H,): dh of the rows that end here */
+    nn_real *dc;          /* (n,H) in from the next step (rows from n_next on are 0), out for the step before */
+    const nn_real *dpool; /* gradient of the maximum, and where it came from; rows pool_stride apart */
+    const int32_t *step_of_max;
+    size_t pool_stride;
+    int32_t step;
+    nn_real *db; /* (4H,), added to */
+};
+
+/* What Adam and Yogi share; m and v are scaled by the bias corrections on use. */
+struct nn_moments {
+    nn_real beta1, beta2, epsilon;
+    nn_real rate;    /* learning rate / (1 - beta1^t) */
+    nn_real v_scale; /* 1 / (1 - beta2^t) */
+};
+
+struct nn_kernels {
+    const char *isa;
+    void (*cell)(const struct nn_cell *s);
+    void (*cell_back)(const struct nn_cell_back *s);
+    /* to = from or to += from, each element kept (times scale) where a hash of key and its index is at least drop;
+     * the same key and drop keep the same elements. */
+    void (*dropout)(nn_real *to, const nn_real *from, size_t n, uint32_t key, uint32_t drop, nn_real scale);
+    void (*dropout_add)(nn_real *to, const nn_real *from, size_t n, uint32_t key, uint32_t drop, nn_real scale);
+    void (*add_scaled)(nn_real *to, const nn_real *from, size_t n, nn_real scale); /* to += scale * from */
+    double (*sum_squares)(const nn_real *x, size_t n);
+    void (*scale)(nn_real *x, size_t n, nn_real scale);
+    void (*momentum)(nn_real *p, const nn_real *g, nn_real *m, size_t n, nn_real beta, nn_real rate);
+    void (*adam)(nn_real *p, const nn_real *g, nn_real *m, nn_real *v, size_t n, struct nn_moments k);
+    void (*yogi)(nn_real *p, const nn_real *g, nn_real *m, nn_real *v, size_t n, struct nn_moments k);
+    void (*sigmoid)(nn_real *x, size_t n); /* in place, as in cell() */
+    void (*tanh)(nn_real *x, size_t n);
+};
+
+extern const struct nn_kernels nn_kernels_portable, nn_kernels_avx2, nn_kernels_avx512;
+
+/* What this CPU runs best, or what BLOGINFER_NN_ISA names if the CPU has it. */
+const struct nn_kernels *nn_kernels(void);
+
+/* The kernels of that name, or NULL when this CPU or build lacks them. */
+const struct nn_kernels *nn_kernels_find(const char *isa);
+
+#endif

@@ -1,0 +1,126 @@
+/* lstm.c - see lstm.h.
+ *
+ *   [i f g o] = act([x_t h_(t-1)] w + b)     c_t = f c_(t-1) + i g     h_t = o tanh(c_t)
+ *
+ * x and h lie side by side, so a step is one product with the stacked weights and its result is still in the cache
+ * when the gates are computed; and the weights' gradient is one product over all steps at the end. */
+#include "nn/lstm.h"
+#include "nn/gemm.h"
+
+#include <string.h>
+
+/* Where a step's rows begin: packed when they are kept, else in two turns. */
+static size_t rows_at(const struct lstm_batch *b, size_t t, bool keep)
+{
+    return keep ? b->start[t] : t % 2 * b->active[0];
+}
+
+static void forward_start(const struct lstm *l, size_t n)
+{
+    size_t width = l->embed + l->hidden;
+
+    memset(l->scratch.zeros, 0, l->hidden * sizeof(nn_real));
+    for (size_t r = 0; r < n; r++) {
+        nn_real *pool = l->trace.pool + r * l->trace.pool_stride;
+
+        memset(l->trace.xh + r * width + l->embed, 0, l->hidden * sizeof(nn_real)); /* h before the first step */
+        for (size_t j = 0; j < l->hidden; j++)
+            pool[j] = -2; /* below any h */
+    }
+}
+
+static void forward_cell(const struct lstm *l, const struct lstm_batch *b, const nn_real *bias, size_t t, bool keep)
+{
+    const struct lstm_trace *tr = &l->trace;
+    size_t H = l->hidden, width = l->embed + H, at = rows_at(b, t, keep);
+    bool last = t + 1 == b->n_steps;
+    struct nn_cell s = {
+        .n = b->active[t],
+        .hidden = H,
+        .gates = tr->gates + (keep ? at * 4 * H : 0),
+        .b = bias,
+        .c_prev = t ? tr->c + rows_at(b, t - 1, keep) * H : l->scratch.zeros,
+        .c_prev_stride = t ? H : 0,
+        .c = tr->c + at * H,
+        .tc = tr->tc + at * H,
+        .h = last ? NULL : tr->xh + rows_at(b, t + 1, keep) * width + l->embed,
+        .n_next = b->active[t + 1],
+        .h_stride = width,
+        .scratch = l->scratch.row,
+        .pool = tr->pool,
+        .step_of_max = tr->step_of_max,
+        .pool_stride = tr->pool_stride,
+        .step = (int32_t)t,
+    };
+
+    l->kernels->cell(&s);
+}
+
+void lstm_forward(const struct lstm *l, const struct lstm_batch *b, const struct embed *e, const struct lstm_weights *w,
+                  bool keep)
+{
+    size_t H = l->hidden, width = l->embed + H;
+
+    forward_start(l, b->active[0]);
+    for (size_t t = 0; t < b->n_steps; t++) {
+        size_t at = rows_at(b, t, keep), n = b->active[t];
+        nn_real *xh = l->trace.xh + at * width;
+
+        embed_step(e, n, t, l->reverse, xh, width);
+        gemm(false, n, 4 * H, width, xh, width, w->w, 4 * H, 0, l->trace.gates + (keep ? at * 4 * H : 0), 4 * H);
+        forward_cell(l, b, w->b, t, keep);
+    }
+}
+
+static void transpose(nn_real *to, const nn_real *from, size_t rows, size_t columns)
+{
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < columns; j++)
+            to[j * rows + i] = from[i * columns + j];
+    }
+}
+
+static void backward_cell(const struct lstm *l, const struct lstm_batch *b, const nn_real *dpool, nn_real *db, size_t t)
+{
+    const struct lstm_trace *tr = &l->trace;
+    size_t H = l->hidden, width = l->embed + H, at = b->start[t];
+    struct nn_cell_back s = {
+        .n = b->active[t],
+        .hidden = H,
+        .gates = tr->gates + at * 4 * H,
+        .c_prev = t ? tr->c + b->start[t - 1] * H : l->scratch.zeros,
+        .c_prev_stride = t ? H : 0,
+        .tc = tr->tc + at * H,
+        .dh = l->scratch.dxh + l->embed,
+        .n_next = b->active[t + 1],
+        .dh_stride = width,
+        .zeros = l->scratch.zeros,
+        .dc = l->scratch.dc,
+        .dpool = dpool,
+        .step_of_max = tr->step_of_max,
+        .pool_stride = tr->pool_stride,
+        .step = (int32_t)t,
+        .db = db,
+    };
+
+    memset(s.dc + s.n_next * H, 0, (s.n - s.n_next) * H * sizeof *s.dc); /* rows that end here */
+    l->kernels->cell_back(&s);
+}
+
+void lstm_backward(const struct lstm *l, const struct lstm_batch *b, const struct embed *e,
+                   const struct lstm_weights *w, const nn_real *dpool, struct lstm_weights *dw)
+{
+    size_t H = l->hidden, width = l->embed + H;
+    size_t n_packed = b->start[b->n_steps - 1] + b->active[b->n_steps - 1];
+
+    transpose(l->scratch.wt, w->w, width, 4 * H);
+    for (size_t t = b->n_steps; t-- > 0;) {
+        size_t n = b->active[t];
+
+        backward_cell(l, b, dpool, dw->b, t);
+        gemm(false, n, width, 4 * H, l->trace.gates + b->start[t] * 4 * H, 4 * H, l->scratch.wt, width, 0,
+             l->scratch.dxh, width);
+        embed_step_back(e, n, t, l->reverse, l->scratch.dxh, width);
+    }
+    gemm(true, width, 4 * H, n_packed, l->trace.xh, width, l->trace.gates, 4 * H, 1, dw->w, 4 * H);
+}
