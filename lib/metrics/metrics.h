@@ -17,29 +17,30 @@
 
 #include <stdbool.h>
 
-struct metric;    /* a family; lives as long as the process */
-struct series;    /* one combination of label values; lives as long as the process */
+struct metric; /* a family; lives as long as the process */
+struct series; /* one combination of label values; lives as long as the process */
 
 #define METRIC_MAX_LABELS 4
-#define METRIC_MAX_SERIES 2000    /* a family; later combinations fall into one series with every label "other" */
+#define METRIC_MAX_SERIES 2000 /* a family; later combinations fall into one series with every label "other" */
 
 /* The same name gives the same family. labels: names separated by commas, NULL or "" for none. */
 struct metric *metric_counter(const char *name, const char *help, const char *labels);
 struct metric *metric_gauge(const char *name, const char *help, const char *labels);
 
 /* bounds: upper bounds in increasing order, +Inf is added; NULL: 0.5 ms to 10 s in steps of about 2. */
-struct metric *metric_histogram(const char *name, const char *help, const char *labels, const double *bounds, size_t n_bounds);
+struct metric *metric_histogram(const char *name, const char *help, const char *labels, const double *bounds,
+                                size_t n_bounds);
 
 /* As many const char * label values as the family has labels. */
 struct series *metric_series(struct metric *m, ...);
 
-void series_add(struct series *s, double value);        /* counter (value >= 0) or gauge */
-void series_set(struct series *s, double value);        /* gauge */
-void series_observe(struct series *s, double value);    /* histogram */
-double series_value(const struct series *s);            /* counter or gauge; a histogram's count */
+void series_add(struct series *s, double value);     /* counter (value >= 0) or gauge */
+void series_set(struct series *s, double value);     /* gauge */
+void series_observe(struct series *s, double value); /* histogram */
+double series_value(const struct series *s);         /* counter or gauge; a histogram's count */
 
-#define metric_add(m, value, ...) series_add(metric_series((m), ##__VA_ARGS__), (value))
-#define metric_set(m, value, ...) series_set(metric_series((m), ##__VA_ARGS__), (value))
+#define metric_add(m, value, ...)     series_add(metric_series((m), ##__VA_ARGS__), (value))
+#define metric_set(m, value, ...)     series_set(metric_series((m), ##__VA_ARGS__), (value))
 #define metric_observe(m, value, ...) series_observe(metric_series((m), ##__VA_ARGS__), (value))
 
 /* Appends the whole page. */
@@ -49,8 +50,8 @@ struct metrics_port;
 
 struct metrics_config {
     const char *listen;
-    int64_t port;                     /* 0: any free one */
-    const char *program;              /* for bloginfer_build_info{program,version} */
+    int64_t port;        /* 0: any free one */
+    const char *program; /* for bloginfer_build_info{program,version} */
 
     /* OK: ready. Otherwise the message is shown in the 503 of /readyz. Any thread; NULL: always ready. */
     struct status (*ready)(void *ctx);
