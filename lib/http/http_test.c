@@ -1,11 +1,12 @@
 /* http_test.c - the promises of http.h, over real sockets. */
 #include "http/http.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

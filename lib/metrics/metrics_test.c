@@ -2,11 +2,12 @@
  * installed (python3-prometheus-client), and over the port by a plain socket. */
 #include "metrics/metrics.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
