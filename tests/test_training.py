@@ -1,0 +1,103 @@
+"""A training run as an operator sees it: started by bloginferctl, served by inference, moved by the registry."""
+
+import json
+import threading
+import time
+import xml.etree.ElementTree as ET
+
+import grpc
+import harness
+from harness import PATIENCE, wait_for
+
+
+class Hammer:
+    """A client that classifies without a pause and notes which version answered when, and every failure."""
+
+    def __init__(self, system, protos):
+        self.seen, self.errors = {}, []
+        self.classify = protos.stub(system.channel("inference"), "bloginfer.v1.ClassifyService").Classify
+        self.request = protos.message("bloginfer.v1.ClassifyRequest")(texts=["服务热情周到"])
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.stop.is_set():
+            try:
+                self.seen.setdefault(self.classify(self.request, timeout=PATIENCE).version, time.monotonic())
+            except grpc.RpcError as e:
+                self.errors.append(e)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+
+def versions(system, protos):
+    stub = protos.stub(system.channel("aggregator"), "bloginfer.v1.ModelRegistryService")
+    return stub.ListModels(protos.message("bloginfer.v1.ListModelsRequest")(task="sentiment"), timeout=PATIENCE).models
+
+
+def production(system, protos):
+    return next((m.version for m in versions(system, protos) if m.production), 0)
+
+
+def test_a_run_publishes_and_the_version_is_served_without_a_failed_call(system, protos):
+    system.start("aggregator", "trainer", "inference")
+
+    # the first run: three workers, three rounds, one version
+    told = system.ctl("train", "--rounds", "3", "--workers", "3", "--watch").stdout
+    assert [m.version for m in versions(system, protos)] == [1]
+    for word in ("loss", "accuracy"):
+        assert word in told.lower()
+    wait_for(lambda: system.probe("inference") == 200, "inference is ready")
+    wait_for(lambda: not system.workers(), "the workers have ended")
+
+    folder = system.home / "models/sentiment/1"
+    rounds = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [r["round"] for r in rounds] == [1, 2, 3]
+    assert rounds[-1]["eval_accuracy"] > 0.7, rounds
+    assert ET.parse(folder / "curve.svg").getroot().tag.endswith("svg")
+
+    # the pointer moves back and forth while a client hammers; each time served within two seconds
+    system.ctl("train", "--rounds", "1", "--workers", "2", "--watch")
+    assert [m.version for m in versions(system, protos)] == [1, 2]
+    registry = protos.stub(system.channel("aggregator"), "bloginfer.v1.ModelRegistryService")
+    other = 3 - production(system, protos)
+    with Hammer(system, protos) as hammer:
+        wait_for(lambda: hammer.seen, "a first answer")
+        moved = time.monotonic()
+        request = protos.message("bloginfer.v1.PromoteModelRequest")(task="sentiment", version=other)
+        registry.PromoteModel(request, timeout=PATIENCE)
+        wait_for(lambda: other in hammer.seen, "the promoted version answers")
+    assert not hammer.errors
+    assert hammer.seen[other] - moved < 2 + harness.SANITIZED * 8
+
+
+def test_promote_and_roll_back_by_the_command_line(system, protos):
+    system.start("aggregator", "trainer")
+    for _ in range(2):
+        system.ctl("train", "--rounds", "1", "--workers", "1", "--watch")
+    assert "sentiment" in system.ctl("models", "list").stdout
+    system.ctl("models", "promote", "sentiment", "2")
+    assert production(system, protos) == 2
+    system.ctl("models", "rollback", "sentiment")
+    assert production(system, protos) == 1
+    assert system.ctl("models", "promote", "sentiment", "99", check=False).returncode != 0
+    assert system.ctl("models", "rollback", "sentiment", check=False).returncode != 0
+    assert production(system, protos) == 1
+
+
+def test_a_second_run_of_the_same_task_is_refused_while_one_is_active(system, protos):
+    system.start("aggregator", "trainer")
+    federation = protos.stub(system.channel("aggregator"), "bloginfer.v1.FederationService")
+    start = protos.message("bloginfer.v1.StartRunRequest")(run_id="first", config={"workers": 1})
+    assert federation.StartRun(start, timeout=PATIENCE).created
+    assert not federation.StartRun(start, timeout=PATIENCE).created  # the same run: idempotent
+    refused = system.ctl("train", "--rounds", "1", "--workers", "1", "--watch", check=False)
+    assert refused.returncode != 0 and "first" in refused.stdout + refused.stderr
+    stop = protos.message("bloginfer.v1.StopRunRequest")(run_id="first", reason="test")
+    assert federation.StopRun(stop, timeout=PATIENCE).run.state == 5
