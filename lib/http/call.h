@@ -12,10 +12,11 @@
 
 struct http_call {
     void *service;
-    const void *conn;   /* civetweb's; http_header() alone looks into it */
-    const char *method; /* "" while it is not known */
-    char *path;         /* decoded; "" while it is not known */
-    const char *query;  /* raw, NULL: none */
+    const void *conn;        /* civetweb's; http_header() alone looks into it */
+    struct guarded *guarded; /* the connection, to its guard */
+    const char *method;      /* "" while it is not known */
+    char *path;              /* decoded; "" while it is not known */
+    const char *query;       /* raw, NULL: none */
     const char *remote;
     char id[CALL_ID_SIZE];
     struct route_match match;

@@ -7,6 +7,7 @@
 #include "http/http.h"
 
 #include "http/call.h"
+#include "http/guard.h"
 
 #include <arpa/inet.h>
 #include <civetweb.h>
@@ -23,18 +24,19 @@
 #define HEAD_MAX    16384               /* request line and headers, bytes */
 #define ONE_WRITE   ((size_t)16 << 10)  /* a body up to this goes out with its headers */
 #define DISCARD_MAX ((int64_t)64 << 20) /* of a refused body, so that the peer comes to read the answer */
-#define DISCARD_NS  (5 * CLOCK_SECOND)
-#define DRAIN_MS    25000 /* less than the 30 s that Kubernetes grants */
+#define DISCARD_MS  5000
+#define MIN_RATE    ((size_t)32) /* bytes a millisecond, of bodies and answers */
+#define DRAIN_MS    25000        /* less than the 30 s that Kubernetes grants */
 
 struct http_server {
     struct http_config config;
     struct mg_context *mg;
     struct pool *pool;
+    struct guard *guard;
     struct sockaddr_in address;
     char host[256];
     atomic_bool stopping, stopped;
     _Atomic size_t active; /* requests between their first look and the end of their answer */
-    _Atomic size_t connections;
     _Atomic size_t body_bytes;
 };
 
@@ -122,6 +124,12 @@ static bool reserve(struct http_server *s, size_t size)
     return true;
 }
 
+/* When size bytes from or to a peer have to be through: the time limit, and what they take at MIN_RATE. */
+static int64_t transfer_deadline(const struct http_server *s, size_t size)
+{
+    return clock_after_ms(s->config.timeout_ms + (int64_t)(size / MIN_RATE));
+}
+
 static bool read_body(struct http_server *s, struct http_call *call, struct mg_connection *conn, size_t length)
 {
     const char *expect = http_header(call, "Expect");
@@ -132,6 +140,7 @@ static bool read_body(struct http_server *s, struct http_call *call, struct mg_c
         return refuse(call, 503, "RESOURCE_EXHAUSTED", "too many bodies at once, try again");
     call->reserved = length;
     call->body = xmalloc(length + 1);
+    guard_limit(call->guarded, transfer_deadline(s, length));
     if (expect)
         mg_printf(conn, "HTTP/1.1 100 Continue\r\n\r\n");
     while (call->body_size < length) {
@@ -142,6 +151,7 @@ static bool read_body(struct http_server *s, struct http_call *call, struct mg_c
         call->body_size += (size_t)n;
     }
     call->body[call->body_size] = '\0';
+    guard_limit(call->guarded, CLOCK_NEVER);
     if (call->body_size < length)
         return refuse(call, 408, "DEADLINE_EXCEEDED", "the body did not come in time");
     return true;
@@ -192,7 +202,7 @@ static bool wants_keep_alive(const struct http_call *call, const struct mg_reque
 
 static bool may_keep_alive(struct http_server *s)
 {
-    return !atomic_load(&s->stopping) && atomic_load(&s->connections) * 4 <= (size_t)s->config.connections * 3;
+    return !atomic_load(&s->stopping) && guard_count(s->guard) * 4 <= (size_t)s->config.connections * 3;
 }
 
 static void write_answer(struct http_server *s, struct http_call *call, struct mg_connection *conn, bool keep_alive)
@@ -237,19 +247,15 @@ static void report(struct http_server *s, const struct http_call *call, int64_t 
 
 /* Reads on for a while after a refusal: closing at once would make the kernel reset the connection, and the peer,
  * which is still sending, would never see why. */
-static void discard(struct mg_connection *conn, size_t unread)
+static void discard(struct http_call *call, struct mg_connection *conn, size_t unread)
 {
     char block[4096];
     int64_t left = unread > (size_t)DISCARD_MAX ? DISCARD_MAX : (int64_t)unread;
-    int64_t until = clock_now() + DISCARD_NS;
+    int n;
 
-    while (left > 0 && clock_now() < until) {
-        int n = mg_read(conn, block, sizeof block);
-
-        if (n <= 0)
-            return;
-        left -= n;
-    }
+    guard_limit(call->guarded, clock_after_ms(DISCARD_MS));
+    for (; left > 0 && (n = mg_read(conn, block, sizeof block)) > 0; left -= n)
+        ;
 }
 
 static void finish(struct http_server *s, struct http_call *call, struct mg_connection *conn, size_t unread,
@@ -261,10 +267,11 @@ static void finish(struct http_server *s, struct http_call *call, struct mg_conn
 
     if (!keep_alive)
         mg_disable_connection_keep_alive(conn);
+    guard_limit(call->guarded, transfer_deadline(s, call->size));
     write_answer(s, call, conn, keep_alive);
     report(s, call, started);
     if (unread && !http_header(call, "Expect"))
-        discard(conn, unread);
+        discard(call, conn, unread);
 }
 
 /* ---- civetweb's callbacks ---- */
@@ -272,6 +279,7 @@ static void finish(struct http_server *s, struct http_call *call, struct mg_conn
 static int begin_request(struct mg_connection *conn)
 {
     struct http_server *s = mg_get_user_data(mg_get_context(conn));
+    const struct mg_request_info *ri = mg_get_request_info(conn);
     int64_t started = clock_now();
     struct http_call call;
     size_t unread = 0;
@@ -280,11 +288,14 @@ static int begin_request(struct mg_connection *conn)
     call_init(&call, s->config.arena_limit);
     call.service = s->config.service;
     call.conn = conn;
+    call.guarded = mg_get_user_connection_data(conn);
+    guard_busy(call.guarded, ri->remote_addr, ri->remote_port);
     if (take_request(s, &call, conn, &unread) && !pool_run(s->pool, &call))
         refuse(&call, 503, "RESOURCE_EXHAUSTED", "too many requests at once, try again");
     finish(s, &call, conn, unread, started);
     atomic_fetch_sub(&s->body_bytes, call.reserved);
     int code = call.code;
+    guard_idle(call.guarded);
     call_fini(&call);
     atomic_fetch_sub(&s->active, 1);
     return code;
@@ -328,16 +339,13 @@ static int init_connection(const struct mg_connection *conn, void **data)
 {
     struct http_server *s = mg_get_user_data(mg_get_context(conn));
 
-    (void)data;
-    atomic_fetch_add(&s->connections, 1);
+    *data = guard_open(s->guard);
     return 0;
 }
 
-static void connection_closed(const struct mg_connection *conn)
+static void connection_close(const struct mg_connection *conn)
 {
-    struct http_server *s = mg_get_user_data(mg_get_context(conn));
-
-    atomic_fetch_sub(&s->connections, 1);
+    guard_close(mg_get_user_connection_data(conn));
 }
 
 /* ---- start and stop ---- */
@@ -358,7 +366,7 @@ static struct mg_context *start_civetweb(struct http_server *s)
         .http_error = http_error,
         .log_message = log_message,
         .init_connection = init_connection,
-        .connection_closed = connection_closed,
+        .connection_close = connection_close,
     };
     char where[64], connections[24], timeout[24], keep[24], head[24];
     const char *options[] = {
@@ -412,6 +420,7 @@ struct status http_start(struct http_server **out, const struct http_config *con
     }
     if (gethostname(s->host, sizeof s->host - 1) || !s->host[0])
         snprintf(s->host, sizeof s->host, "localhost");
+    s->guard = guard_new((size_t)s->config.connections);
     s->pool = pool_new((size_t)s->config.threads, (size_t)s->config.threads * 4);
     mg_init_library(0);
     s->mg = start_civetweb(s);
@@ -422,12 +431,15 @@ struct status http_start(struct http_server **out, const struct http_config *con
     }
     mg_get_server_ports(s->mg, 1, &port);
     s->address.sin_port = htons((uint16_t)port.port);
+    guard_set_port(s->guard, port.port);
     log_info("http_listening", log_s("address", config->listen), log_i("port", port.port));
     *out = s;
     s = NULL;
 out:
-    if (s)
+    if (s) {
         pool_free(s->pool);
+        guard_free(s->guard);
+    }
     free(s);
     return st;
 }
@@ -468,11 +480,13 @@ void http_stop(struct http_server *s)
     until = clock_after_ms(DRAIN_MS);
     while (atomic_load(&s->active) && clock_now() < until)
         clock_sleep_ms(2);
+    guard_close_idle(s->guard);
     waker = thread_start("http-waker", 64 << 10, wake_listener, s);
     mg_stop(s->mg);
     atomic_store(&s->stopped, true);
     pthread_join(waker, NULL);
     pool_free(s->pool);
+    guard_free(s->guard);
     mg_exit_library();
     free(s);
 }

@@ -388,6 +388,64 @@ static void test_more_than_threads_and_queue_gets_503(void **state)
     http_stop(s);
 }
 
+/* A byte now and then, each in time, all together never. */
+static void test_a_body_that_drips_is_ended(void **state)
+{
+    struct service service = {0};
+    struct http_server *s = server_of(&service, 2, 8, 300);
+    int64_t start = clock_now();
+    int fd = dial(s);
+    char *a;
+
+    (void)state;
+    put(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    for (int i = 0; i < 100 && send(fd, "x", 1, MSG_NOSIGNAL) == 1; i++)
+        clock_sleep_ms(50);
+    a = read_all(fd);
+    assert_true(clock_seconds(start) < 4);
+    assert_int_equal(service.seen_code, 408);
+    free(a);
+    http_stop(s);
+}
+
+static void test_idle_connections_make_room(void **state)
+{
+    struct service service = {0};
+    struct http_server *s = server_of(&service, 2, 4, 60000);
+    int64_t start = clock_now();
+    int silent[4];
+
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        silent[i] = dial(s);
+    expect(s, "GET /echo HTTP/1.1\r\n" CLOSE "\r\n", "HTTP/1.1 200 "); /* not after the 60 s of the silent ones */
+    assert_true(clock_seconds(start) < 10);
+    for (int i = 0; i < 4; i++)
+        close(silent[i]);
+    http_stop(s);
+}
+
+static void test_keep_alive_is_not_granted_when_places_run_short(void **state)
+{
+    struct service service = {0};
+    struct http_server *s = server_of(&service, 2, 4, 2000);
+    int fds[4];
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        char *a;
+
+        fds[i] = dial(s);
+        put(fds[i], "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+        a = read_one(fds[i]);
+        assert_non_null(strstr(a, i < 3 ? "Connection: keep-alive" : "Connection: close"));
+        free(a);
+    }
+    for (int i = 0; i < 4; i++)
+        close(fds[i]);
+    http_stop(s);
+}
+
 static void *stop(void *arg)
 {
     http_stop(arg);
@@ -451,6 +509,9 @@ int main(void)
         cmocka_unit_test(test_a_refused_body_does_not_hide_the_answer),
         cmocka_unit_test(test_keep_alive_and_continue),
         cmocka_unit_test(test_more_than_threads_and_queue_gets_503),
+        cmocka_unit_test(test_a_body_that_drips_is_ended),
+        cmocka_unit_test(test_idle_connections_make_room),
+        cmocka_unit_test(test_keep_alive_is_not_granted_when_places_run_short),
         cmocka_unit_test(test_stop_finishes_what_is_in_flight),
         cmocka_unit_test(test_taken_port_and_bad_address_are_told),
     };

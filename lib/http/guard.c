@@ -1,0 +1,223 @@
+/* guard.c - see guard.h. Sockets are found among the process's descriptors by their addresses, which is slow and happens
+ * only when one is to be shut down. None can be closed and its number reused meanwhile: that needs guard_close(), which
+ * needs the mutex. Which ones are idle is the kernel's knowledge: nothing unread, and nothing come for a while; a
+ * connection that waits in civetweb's queue with a request in it is not. */
+#include "http/guard.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <dirent.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#define TICK_NS (100 * CLOCK_MS)
+#define IDLE_MS 1000
+
+struct guarded {
+    struct guard *guard;
+    bool open, busy, cut;
+    struct sockaddr_in peer; /* once it was busy */
+    int64_t deadline;
+};
+
+struct guard {
+    size_t capacity;
+    pthread_t thread;
+    pthread_mutex_t mu;  /* guards all below */
+    pthread_cond_t wake; /* the first connection, or the end */
+    size_t n_open;
+    in_port_t port; /* in network order, 0: not known yet */
+    bool stopping, no_idle;
+    struct guarded *all;
+};
+
+static bool same_peer(const struct sockaddr_in *a, const struct sockaddr_in *b)
+{
+    return a->sin_port == b->sin_port && a->sin_addr.s_addr == b->sin_addr.s_addr;
+}
+
+/* The place of a busy connection of this peer, NULL: none. */
+static struct guarded *find_busy_locked(struct guard *g, const struct sockaddr_in *peer)
+{
+    for (size_t i = 0; i < g->capacity; i++)
+        if (g->all[i].open && g->all[i].busy && same_peer(&g->all[i].peer, peer))
+            return &g->all[i];
+    return NULL;
+}
+
+static bool is_idle(int fd, uint32_t for_ms)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    int unread = 0;
+
+    return !ioctl(fd, FIONREAD, &unread) && !unread && !getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) &&
+           info.tcpi_last_data_recv >= for_ms;
+}
+
+/* Looks at one descriptor, of whatever kind. */
+static void look_at_locked(struct guard *g, int fd, bool idle_too)
+{
+    struct sockaddr_in peer = {0}, own = {0};
+    socklen_t peer_size = sizeof peer, own_size = sizeof own;
+    struct guarded *c;
+
+    if (getsockname(fd, (struct sockaddr *)&own, &own_size) || own.sin_family != AF_INET || own.sin_port != g->port ||
+        getpeername(fd, (struct sockaddr *)&peer, &peer_size))
+        return;
+    c = find_busy_locked(g, &peer);
+    if (c ? !c->cut && clock_now() > c->deadline : idle_too && is_idle(fd, g->no_idle ? 0 : IDLE_MS)) {
+        if (c)
+            c->cut = true;
+        shutdown(fd, SHUT_RDWR);
+    }
+}
+
+static bool any_overdue_locked(const struct guard *g)
+{
+    int64_t now = clock_now();
+
+    for (size_t i = 0; i < g->capacity; i++)
+        if (g->all[i].open && g->all[i].busy && !g->all[i].cut && now > g->all[i].deadline)
+            return true;
+    return false;
+}
+
+static void look_locked(struct guard *g)
+{
+    bool idle_too = g->no_idle || g->n_open == g->capacity;
+    struct dirent *e;
+    DIR *d;
+
+    if (!g->port || (!idle_too && !any_overdue_locked(g)))
+        return;
+    d = opendir("/proc/self/fd");
+    while (d && (e = readdir(d)))
+        if (e->d_name[0] != '.')
+            look_at_locked(g, atoi(e->d_name), idle_too);
+    if (d)
+        closedir(d);
+}
+
+static void *guard_thread(void *arg)
+{
+    struct guard *g = arg;
+
+    pthread_mutex_lock(&g->mu);
+    while (!g->stopping) {
+        struct timespec until = clock_timespec(clock_now() + TICK_NS);
+
+        look_locked(g);
+        if (g->n_open)
+            pthread_cond_timedwait(&g->wake, &g->mu, &until);
+        else
+            pthread_cond_wait(&g->wake, &g->mu);
+    }
+    pthread_mutex_unlock(&g->mu);
+    return NULL;
+}
+
+struct guard *guard_new(size_t capacity)
+{
+    struct guard *g = xcalloc(1, sizeof *g);
+
+    g->capacity = capacity;
+    g->all = xcalloc(capacity, sizeof *g->all);
+    pthread_mutex_init(&g->mu, NULL);
+    cond_init_monotonic(&g->wake);
+    g->thread = thread_start("http-guard", 256 << 10, guard_thread, g);
+    return g;
+}
+
+void guard_free(struct guard *g)
+{
+    if (!g)
+        return;
+    pthread_mutex_lock(&g->mu);
+    g->stopping = true;
+    pthread_cond_signal(&g->wake);
+    pthread_mutex_unlock(&g->mu);
+    pthread_join(g->thread, NULL);
+    pthread_cond_destroy(&g->wake);
+    pthread_mutex_destroy(&g->mu);
+    free(g->all);
+    free(g);
+}
+
+void guard_set_port(struct guard *g, int port)
+{
+    pthread_mutex_lock(&g->mu);
+    g->port = htons((in_port_t)port);
+    pthread_mutex_unlock(&g->mu);
+}
+
+struct guarded *guard_open(struct guard *g)
+{
+    struct guarded *c = g->all;
+
+    pthread_mutex_lock(&g->mu);
+    assert(g->n_open < g->capacity);
+    while (c->open)
+        c++;
+    *c = (struct guarded){.guard = g, .open = true};
+    if (!g->n_open++)
+        pthread_cond_signal(&g->wake);
+    pthread_mutex_unlock(&g->mu);
+    return c;
+}
+
+void guard_close(struct guarded *c)
+{
+    pthread_mutex_lock(&c->guard->mu);
+    c->open = false;
+    c->guard->n_open--;
+    pthread_mutex_unlock(&c->guard->mu);
+}
+
+void guard_busy(struct guarded *c, const char *address, int port)
+{
+    struct sockaddr_in peer = {.sin_port = htons((in_port_t)port)};
+
+    inet_pton(AF_INET, address, &peer.sin_addr);
+    pthread_mutex_lock(&c->guard->mu);
+    c->peer = peer;
+    c->deadline = CLOCK_NEVER;
+    c->busy = true;
+    pthread_mutex_unlock(&c->guard->mu);
+}
+
+void guard_limit(struct guarded *c, int64_t deadline)
+{
+    pthread_mutex_lock(&c->guard->mu);
+    c->deadline = deadline;
+    pthread_mutex_unlock(&c->guard->mu);
+}
+
+void guard_idle(struct guarded *c)
+{
+    pthread_mutex_lock(&c->guard->mu);
+    c->busy = false;
+    pthread_mutex_unlock(&c->guard->mu);
+}
+
+size_t guard_count(struct guard *g)
+{
+    size_t n;
+
+    pthread_mutex_lock(&g->mu);
+    n = g->n_open;
+    pthread_mutex_unlock(&g->mu);
+    return n;
+}
+
+void guard_close_idle(struct guard *g)
+{
+    pthread_mutex_lock(&g->mu);
+    g->no_idle = true;
+    look_locked(g);
+    pthread_mutex_unlock(&g->mu);
+}
