@@ -1,0 +1,100 @@
+/* main.c - bloginfer-inference: text classification over gRPC with the models that stand in production. Stateless;
+ * any number of it reads one store. */
+#include "base/base.h"
+#include "classify.h"
+#include "metrics/metrics.h"
+#include "nn/nn.h"
+#include "rpc/rpc.h"
+#include "served.h"
+
+#include "bloginfer/v1/classify.pb-c.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+
+struct settings {
+    int64_t port, metrics_port, poll_ms;
+    char *store, *log_level;
+};
+
+static const struct config_option options[] = {
+    {"port", CONFIG_INT, offsetof(struct settings, port), "50052", "port of the gRPC services; 0: any free one", 0,
+     65535, NULL},
+    {"metrics-port", CONFIG_INT, offsetof(struct settings, metrics_port), "9103",
+     "port of /metrics, /healthz and /readyz; 0: any free one", 0, 65535, NULL},
+    {"store", CONFIG_STR, offsetof(struct settings, store), "",
+     "folder of the model store; empty: models under BLOGINFER_HOME (./var)", 0, 0, NULL},
+    {"poll-ms", CONFIG_INT, offsetof(struct settings, poll_ms), "1000",
+     "milliseconds between two looks at the store's pointers", 10, 3600000, NULL},
+    {"log-level", CONFIG_ENUM, offsetof(struct settings, log_level), "info", "least level that is logged", 0, 0,
+     "debug|info|warn|error"},
+};
+
+/* The store's folder, to free(). */
+static char *store_dir(const struct settings *set)
+{
+    const char *home = getenv("BLOGINFER_HOME");
+
+    return set->store[0] ? xstrdup(set->store) : xasprintf("%s/models", home && home[0] ? home : "./var");
+}
+
+static void serving(void *server)
+{
+    rpc_server_set_serving(server, "", true);
+    rpc_server_set_serving(server, CLASSIFY_SERVICE, true);
+}
+
+/* What this CPU was found to be good for, in the log and as a metric. */
+static void show_cpu(void)
+{
+    log_info("cpu", log_s("blas", nn_blas_core()), log_s("kernels", nn_kernel_isa()));
+    metric_set(metric_gauge("bloginfer_cpu_info", "Kernels in use, as labels; always 1.", "blas,kernels"), 1,
+               nn_blas_core(), nn_kernel_isa());
+}
+
+int main(int argc, char **argv)
+{
+    struct settings set = {0};
+    struct rpc_server_config rpc = {0};
+    const struct config_part parts[] = {{options, COUNT_OF(options), &set},
+                                        {rpc_server_options, rpc_server_n_options, &rpc}};
+    const struct config_program program = {"bloginfer-inference", "text classification over gRPC", NULL};
+    struct rpc_server *server;
+    struct metrics_port *metrics;
+    struct served *served;
+    struct classify classify;
+
+    nn_setup_blas(argv);
+    or_die(config_load(&program, parts, COUNT_OF(parts), &argc, argv));
+    or_die(log_init("inference", set.log_level));
+    rpc.port = set.port;
+    lifecycle_init();
+    rpc_init();
+    config_log(parts, COUNT_OF(parts));
+    show_cpu();
+
+    or_die(rpc_server_new(&server, &rpc));
+    or_die(rpc_server_add(server, &bloginfer__v1__classify_service__descriptor, classify_methods, classify_n_methods,
+                          &classify));
+    rpc_server_set_serving(server, "", false);
+    rpc_server_set_serving(server, CLASSIFY_SERVICE, false);
+    char *dir = store_dir(&set);
+    const struct served_config serve = {dir, set.poll_ms, serving, server};
+    served_start(&served, &serve);
+    classify_init(&classify, served);
+    or_die(rpc_server_start(server));
+    const struct metrics_config admin = {rpc.listen, set.metrics_port, "bloginfer-inference", served_ready, served};
+    or_die(metrics_start(&metrics, &admin));
+    log_info("started", log_i("port", rpc_server_port(server)), log_i("metrics_port", metrics_port_number(metrics)),
+             log_s("store", dir));
+
+    lifecycle_wait();
+    metrics_drain(metrics);
+    rpc_server_stop(server);
+    served_stop(served);
+    metrics_stop(metrics);
+    rpc_fini();
+    free(dir);
+    config_free(parts, COUNT_OF(parts));
+    return 0;
+}
