@@ -29,6 +29,18 @@ function(bi_library name)
   endforeach()
 endfunction()
 
+# bi_embed(VAR name file): sets VAR to a source that holds the file's bytes, for
+# extern const char name[], name_end[];
+function(bi_embed var name file)
+  set(out ${CMAKE_CURRENT_BINARY_DIR}/${name}.S)
+  add_custom_command(
+    OUTPUT ${out}
+    COMMAND ${CMAKE_COMMAND} -DIN=${file} -DOUT=${out} -DNAME=${name} -P ${CMAKE_SOURCE_DIR}/cmake/Embed.cmake
+    DEPENDS ${file} ${CMAKE_SOURCE_DIR}/cmake/Embed.cmake VERBATIM)
+  set_source_files_properties(${out} PROPERTIES OBJECT_DEPENDS ${file})
+  set(${var} ${out} PARENT_SCOPE)
+endfunction()
+
 # bi_program(bloginfer-x CORE): main.c of the current folder over its library CORE.
 function(bi_program name core)
   add_executable(${name} main.c)

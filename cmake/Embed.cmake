@@ -1,10 +1,10 @@
-# Writes OUT, an assembler file that holds the bytes of IN as bloginfer_descriptors .. bloginfer_descriptors_end.
+# Writes OUT, an assembler file that holds the bytes of IN as NAME .. NAME_end, and a NUL after them.
 file(WRITE ${OUT} "    .section .rodata
-    .global bloginfer_descriptors, bloginfer_descriptors_end
+    .global ${NAME}, ${NAME}_end
     .balign 16
-bloginfer_descriptors:
+${NAME}:
     .incbin \"${IN}\"
-bloginfer_descriptors_end:
+${NAME}_end:
     .byte 0
     .section .note.GNU-stack,\"\",%progbits
 ")

@@ -34,13 +34,9 @@ add_custom_command(
           --c_out=${out} --include_imports --descriptor_set_out=${out}/all.fds ${ours} ${theirs}
   DEPENDS ${inputs} VERBATIM COMMENT "Generating messages from protos/")
 
-add_custom_command(
-  OUTPUT ${out}/descriptors.S
-  COMMAND ${CMAKE_COMMAND} -DIN=${out}/all.fds -DOUT=${out}/descriptors.S -P ${CMAKE_SOURCE_DIR}/cmake/Embed.cmake
-  DEPENDS ${out}/all.fds ${CMAKE_SOURCE_DIR}/cmake/Embed.cmake VERBATIM)
-set_source_files_properties(${out}/descriptors.S PROPERTIES OBJECT_DEPENDS ${out}/all.fds)
+bi_embed(descriptors bloginfer_descriptors ${out}/all.fds)
 
 # extern const uint8_t bloginfer_descriptors[], bloginfer_descriptors_end[]: a serialized FileDescriptorSet.
-add_library(bloginfer_protos STATIC ${sources} ${headers} ${out}/descriptors.S)
+add_library(bloginfer_protos STATIC ${sources} ${headers} ${descriptors})
 target_include_directories(bloginfer_protos SYSTEM PUBLIC ${out})
 target_link_libraries(bloginfer_protos PUBLIC PkgConfig::libprotobuf-c)

@@ -55,6 +55,20 @@ void call_set_id(struct http_call *call, const char *wanted)
     snprintf(call->id, sizeof call->id, "%08x-%06x", s, atomic_fetch_add(&n, 1) + 1);
 }
 
+bool call_has_header(const struct http_call *call, const char *name)
+{
+    const char *line = call->headers.data;
+    size_t n = strlen(name);
+
+    while (line && *line) {
+        if (!strncmp(line, name, n) && line[n] == ':')
+            return true;
+        line = strstr(line, "\r\n");
+        line = line ? line + 2 : NULL;
+    }
+    return false;
+}
+
 static void add_json_string(struct buf *out, const char *text)
 {
     buf_putc(out, '"');
@@ -82,7 +96,7 @@ void http_reply_error(struct http_call *call, int http_code, const char *message
         add_json_string(&b, detail);
     }
     buf_puts(&b, "}\n");
-    if ((http_code == 503 || http_code == 429) && !(call->headers.data && strstr(call->headers.data, "Retry-After: ")))
+    if ((http_code == 503 || http_code == 429) && !call_has_header(call, "Retry-After"))
         http_set_header(call, "Retry-After", "1");
     http_reply(call, http_code, "application/json", b.data, b.size);
     buf_fini(&b);

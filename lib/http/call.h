@@ -43,6 +43,9 @@ void call_fini(struct http_call *call);
 /* Takes the caller's id when it is a valid one, else makes one. */
 void call_set_id(struct http_call *call, const char *wanted);
 
+/* Whether the answer has this header already; the name as it was set. */
+bool call_has_header(const struct http_call *call, const char *name);
+
 /* Runs the handler and makes sure that there is an answer. */
 void call_run(struct http_call *call);
 

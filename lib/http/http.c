@@ -218,7 +218,9 @@ static void write_answer(struct http_server *s, struct http_call *call, struct m
     buf_printf(&out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", call->code, mg_get_response_code_text(NULL, call->code), date);
     if (call->headers.size)
         buf_add(&out, call->headers.data, call->headers.size);
-    buf_printf(&out, "X-Served-By: %s\r\nX-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\n", s->host, call->id);
+    if (!call_has_header(call, "X-Served-By"))
+        buf_printf(&out, "X-Served-By: %s\r\n", s->host);
+    buf_printf(&out, "X-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\n", call->id);
     if (has_body)
         buf_printf(&out, "Content-Length: %zu\r\n", call->size);
     buf_printf(&out, "Connection: %s\r\n\r\n", keep_alive ? "keep-alive" : "close");

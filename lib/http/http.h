@@ -13,10 +13,10 @@
  *   411  a chunked body (its length is not known) 413  a body over the route's limit
  *   417  an Expect but 100-continue               431  over 63 lines of headers
  *   503  with Retry-After: more requests than threads and queue take, or stopping.
- * HEAD is answered wherever GET is. Every answer carries X-Served-By (host name), X-Request-Id (the caller's, when
- * it is 1-64 characters of [A-Za-z0-9_.-], else a new one), X-Content-Type-Options and a Content-Length, is logged
- * as one line and shown to the observer below. A body is read before the handler is called and without occupying
- * its thread, so that slow peers cost a connection and no handler.
+ * HEAD is answered wherever GET is. Every answer carries X-Served-By (our host name, or what the handler sets),
+ * X-Request-Id (the caller's, when it is 1-64 characters of [A-Za-z0-9_.-], else a new one), X-Content-Type-Options
+ * and a Content-Length, is logged as one line and shown to the observer below. A body is read before the handler is
+ * called and without occupying its thread, so that slow peers cost a connection and no handler.
  *
  * A connection costs one of civetweb's threads (100 KiB of stack) for as long as it is open. So it is kept alive
  * only while at most three quarters of `connections` are in use, and an idle one is closed when all are.
