@@ -74,10 +74,10 @@ static const char *alternatives_of(struct writer *w, char slot)
     case 'n':
         return w->grammar->neutral;
     case 'v':
-        return w->grammar->very;
+        return w->grammar->fillers[0];
     default:
         assert(slot == 'x');
-        return w->grammar->too;
+        return w->grammar->fillers[1];
     }
 }
 

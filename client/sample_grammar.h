@@ -1,8 +1,8 @@
 /* sample_grammar.h - what the built-in sample is made of. Alternatives in a string are separated by '|'.
  *
  * A pattern is text with slots: <1> and <0> are clauses of that label, each of another aspect of the topic; <+> and <->
- * closings of label 1 and 0; <s> how it came about; <f> a fact; <n> a neutral remark. Clauses and closings may hold
- * <v> (very) and <x> (too). Label 1 is positive, or a troll's. Every alternative may be empty. */
+ * closings of label 1 and 0; <s> how it came about; <f> a fact; <n> a neutral remark; <v> and <x> are words of degree or
+ * ways to begin. Label 1 is positive, or a troll's. Every alternative may be empty. */
 #ifndef CLIENT_SAMPLE_GRAMMAR_H
 #define CLIENT_SAMPLE_GRAMMAR_H
 
@@ -27,8 +27,7 @@ struct grammar {
     const char *either;      /* patterns of texts that say nothing of their label */
     const char *closings[2]; /* by label */
     const char *neutral;
-    const char *very;
-    const char *too;
+    const char *fillers[2]; /* <v>, <x> */
 };
 
 extern const struct grammar grammar_sentiment, grammar_troll;
