@@ -3,7 +3,8 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 
 add_library(bi_flags INTERFACE)
-target_compile_options(bi_flags INTERFACE -Wall -Wextra -Wshadow -Wvla -Wpointer-arith -Wstrict-prototypes)
+target_compile_options(bi_flags INTERFACE -Wall -Wextra -Wshadow -Wvla -Wpointer-arith -Wstrict-prototypes
+                       -Wno-missing-field-initializers)
 target_compile_definitions(bi_flags INTERFACE _GNU_SOURCE BLOGINFER_VERSION="${PROJECT_VERSION}")
 if(WERROR)
   target_compile_options(bi_flags INTERFACE -Werror)
