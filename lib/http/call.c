@@ -11,14 +11,14 @@
 #define HEADERS_MAX ((size_t)8 << 10)
 #define ERROR_MAX   ((size_t)4 << 10)
 
-void call_init(struct http_call *call, size_t arena_limit)
+void http_call_init(struct http_call *call, size_t arena_limit)
 {
     *call = (struct http_call){.method = "", .path = "", .remote = "", .headers = BUF_INIT(HEADERS_MAX)};
     arena_init(&call->arena, arena_limit);
     sem_init(&call->done, 0, 0);
 }
 
-void call_fini(struct http_call *call)
+void http_call_fini(struct http_call *call)
 {
     free(call->body);
     free(call->data);
@@ -36,7 +36,7 @@ static bool id_valid(const char *id)
 }
 
 /* "5f3a9c1e-00000a": a random start of the process, and a counter. */
-void call_set_id(struct http_call *call, const char *wanted)
+void http_call_set_id(struct http_call *call, const char *wanted)
 {
     static _Atomic uint32_t start, n;
     uint32_t s = atomic_load(&start);
@@ -55,7 +55,7 @@ void call_set_id(struct http_call *call, const char *wanted)
     snprintf(call->id, sizeof call->id, "%08x-%06x", s, atomic_fetch_add(&n, 1) + 1);
 }
 
-bool call_has_header(const struct http_call *call, const char *name)
+bool http_call_has_header(const struct http_call *call, const char *name)
 {
     const char *line = call->headers.data;
     size_t n = strlen(name);
@@ -96,7 +96,7 @@ void http_reply_error(struct http_call *call, int http_code, const char *message
         add_json_string(&b, detail);
     }
     buf_puts(&b, "}\n");
-    if ((http_code == 503 || http_code == 429) && !call_has_header(call, "Retry-After"))
+    if ((http_code == 503 || http_code == 429) && !http_call_has_header(call, "Retry-After"))
         http_set_header(call, "Retry-After", "1");
     http_reply(call, http_code, "application/json", b.data, b.size);
     buf_fini(&b);
@@ -117,7 +117,7 @@ int http_status(enum code code)
 }
 
 /* What went wrong inside us is for our log: it may name files and addresses. */
-void call_fail(struct http_call *call, const struct status *st)
+void http_call_fail(struct http_call *call, const struct status *st)
 {
     int code = http_status(st->code);
 
@@ -130,14 +130,14 @@ void call_fail(struct http_call *call, const struct status *st)
     http_reply_error(call, 500, "internal error; the log has it under this request's id", code_name(st->code));
 }
 
-void call_run(struct http_call *call)
+void http_call_run(struct http_call *call)
 {
     struct status st = call->match.route->handler(call);
 
     if (call->answered)
         return;
     if (st.code)
-        call_fail(call, &st);
+        http_call_fail(call, &st);
     else
         http_reply(call, 204, NULL, NULL, 0);
 }

@@ -37,20 +37,20 @@ struct http_call {
     sem_t done;
 };
 
-void call_init(struct http_call *call, size_t arena_limit);
-void call_fini(struct http_call *call);
+void http_call_init(struct http_call *call, size_t arena_limit);
+void http_call_fini(struct http_call *call);
 
 /* Takes the caller's id when it is a valid one, else makes one. */
-void call_set_id(struct http_call *call, const char *wanted);
+void http_call_set_id(struct http_call *call, const char *wanted);
 
 /* Whether the answer has this header already; the name as it was set. */
-bool call_has_header(const struct http_call *call, const char *name);
+bool http_call_has_header(const struct http_call *call, const char *name);
 
 /* Runs the handler and makes sure that there is an answer. */
-void call_run(struct http_call *call);
+void http_call_run(struct http_call *call);
 
 /* The answer of a status: error JSON with the fitting code. */
-void call_fail(struct http_call *call, const struct status *st);
+void http_call_fail(struct http_call *call, const struct status *st);
 
 /* ---- threads for handlers ---- */
 

@@ -166,7 +166,7 @@ static bool take_request(struct http_server *s, struct http_call *call, struct m
     call->method = ri->request_method;
     call->remote = ri->remote_addr;
     call->query = ri->query_string;
-    call_set_id(call, http_header(call, "X-Request-Id"));
+    http_call_set_id(call, http_header(call, "X-Request-Id"));
     if (ri->num_headers >= MAX_HEADERS)
         return refuse(call, 431, "RESOURCE_EXHAUSTED", "too many headers");
     if (!body_length(call, ri, unread))
@@ -218,7 +218,7 @@ static void write_answer(struct http_server *s, struct http_call *call, struct m
     buf_printf(&out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", call->code, mg_get_response_code_text(NULL, call->code), date);
     if (call->headers.size)
         buf_add(&out, call->headers.data, call->headers.size);
-    if (!call_has_header(call, "X-Served-By"))
+    if (!http_call_has_header(call, "X-Served-By"))
         buf_printf(&out, "X-Served-By: %s\r\n", s->host);
     buf_printf(&out, "X-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\n", call->id);
     if (has_body)
@@ -287,7 +287,7 @@ static int begin_request(struct mg_connection *conn)
     size_t unread = 0;
 
     atomic_fetch_add(&s->active, 1);
-    call_init(&call, s->config.arena_limit);
+    http_call_init(&call, s->config.arena_limit);
     call.service = s->config.service;
     call.conn = conn;
     call.guarded = mg_get_user_connection_data(conn);
@@ -298,7 +298,7 @@ static int begin_request(struct mg_connection *conn)
     atomic_fetch_sub(&s->body_bytes, call.reserved);
     int code = call.code;
     guard_idle(call.guarded);
-    call_fini(&call);
+    http_call_fini(&call);
     atomic_fetch_sub(&s->active, 1);
     return code;
 }
@@ -312,9 +312,9 @@ static int http_error(struct mg_connection *conn, int status, const char *messag
     struct http_call call;
 
     (void)message;
-    call_init(&call, 0);
+    http_call_init(&call, 0);
     call.remote = ri->remote_addr;
-    call_set_id(&call, NULL);
+    http_call_set_id(&call, NULL);
     if (status == 411)
         refuse(&call, 400, "INVALID_ARGUMENT", "Content-Length: it has to be one whole number");
     else if (status == 505)
@@ -324,7 +324,7 @@ static int http_error(struct mg_connection *conn, int status, const char *messag
     mg_disable_connection_keep_alive(conn);
     write_answer(s, &call, conn, false);
     report(s, &call, started);
-    call_fini(&call);
+    http_call_fini(&call);
     return 0;
 }
 

@@ -44,7 +44,7 @@ static void *pool_thread(void *arg)
     struct http_call *call;
 
     while ((call = next_call(arg))) {
-        call_run(call);
+        http_call_run(call);
         sem_post(&call->done);
     }
     return NULL;
