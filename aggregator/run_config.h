@@ -1,0 +1,38 @@
+/* run_config.h - what to train and how: the domain's form of the message RunConfig, with its defaults and limits. */
+#ifndef AGGREGATOR_RUN_CONFIG_H
+#define AGGREGATOR_RUN_CONFIG_H
+
+#include "base/base.h"
+#include "nn/nn.h"
+
+#define RUN_ID_SIZE     65 /* with the NUL */
+#define RUN_MAX_WORKERS 64
+
+struct run_config {
+    char task[32];
+    uint32_t rounds, workers, quorum;
+    uint32_t global_batch; /* rows of all workers in one FedSGD exchange */
+    uint32_t local_epochs; /* 0: FedSGD */
+    double learning_rate;
+    char optimizer[16];
+    uint64_t seed;
+    uint32_t exchange_timeout_ms;
+    char partition[32];
+    bool continue_from_production;
+};
+
+/* Local training of FedAvg (text.md's recipe: Adam 2e-3, batches of 32). */
+#define RUN_LOCAL_LEARNING_RATE 2e-3
+#define RUN_LOCAL_BATCH         32
+
+/* Fills in what is 0 or empty, then checks. ST_INVALID names the member, the value and what is allowed. */
+struct status run_config_complete(struct run_config *c);
+
+struct status run_id_check(const char *run_id);
+
+/* The rate of one step: rises linearly over the warm-up, then falls linearly to 2 % at the last of n_steps. */
+double run_learning_rate(const struct run_config *c, uint64_t step, uint64_t n_steps);
+
+extern const struct nn_regularisation run_regularisation;
+
+#endif
