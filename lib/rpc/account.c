@@ -7,9 +7,17 @@ static bool ours(enum code code)
            code == ST_UNAVAILABLE || code == ST_DEADLINE;
 }
 
+/* A watch ends by its client or by the server's stop: nothing to report. */
+static bool usual(const struct rpc_call *call, enum code code)
+{
+    const struct method *m = call->method;
+
+    return !code || (m && (m->open || m->def->endless) && (code == ST_CANCELLED || code == ST_UNAVAILABLE));
+}
+
 static void access_log(struct rpc_call *call, const struct status *st)
 {
-    enum log_level level = !st->code ? LOG_DEBUG : ours(st->code) ? LOG_WARN : LOG_INFO;
+    enum log_level level = usual(call, st->code) ? LOG_DEBUG : ours(st->code) ? LOG_WARN : LOG_INFO;
     const struct log_kv kvs[] = {
         log_s("method", call->method ? call->method->path : "unknown"),
         log_s("code", code_name(st->code)),

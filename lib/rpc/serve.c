@@ -129,6 +129,14 @@ struct status call_request(struct rpc_call *call, const void **in)
     return st;
 }
 
+/* A handler that gave up because the deadline was over says CANCELLED; its client wants to read the reason. */
+static struct status settle(const struct rpc_call *call, struct status st)
+{
+    if (st.code == ST_CANCELLED && clock_now() >= call->deadline)
+        return status_errorf(ST_DEADLINE, "the deadline is over");
+    return st;
+}
+
 /* ---- unary ---- */
 
 static struct status handle(struct rpc_call *call, ProtobufCMessage **out)
@@ -155,7 +163,7 @@ void call_run(struct rpc_call *call)
     ProtobufCMessage *out = NULL;
     struct status st = handle(call, &out);
 
-    call_answer(call, st, out);
+    call_answer(call, settle(call, st), out);
 }
 
 static bool watch_close(struct rpc_call *call, void (*done)(struct rpc_call *call, bool ok))
@@ -215,7 +223,7 @@ static struct status stream_handle(struct rpc_call *call)
         return status_errorf(ST_UNAVAILABLE, "the server is stopping");
     if (!st.code && !m->server_streams && call->n_sent != 1)
         return status_errorf(ST_INTERNAL, "%s: the handler sent %zu answers instead of one", m->path, call->n_sent);
-    return st;
+    return settle(call, st);
 }
 
 static void stream_begin(struct rpc_call *call)
