@@ -51,7 +51,7 @@ void lifecycle_wait(void)
         sigwait(&set, &sig);
     while (sig == SIGHUP);
     log_info("stopping", log_i("signal", sig));
-    pthread_detach(thread_start("second-signal", 64 << 10, second_signal, NULL));
+    pthread_detach(thread_start("second-signal", 0, second_signal, NULL));
 }
 
 void lifecycle_request_stop(void)

@@ -483,7 +483,7 @@ void http_stop(struct http_server *s)
     while (atomic_load(&s->active) && clock_now() < until)
         clock_sleep_ms(2);
     guard_close_idle(s->guard);
-    waker = thread_start("http-waker", 64 << 10, wake_listener, s);
+    waker = thread_start("http-waker", 0, wake_listener, s);
     mg_stop(s->mg);
     atomic_store(&s->stopped, true);
     pthread_join(waker, NULL);
