@@ -74,6 +74,7 @@ struct rpc_call {
 
     /* client streams */
     bool client, done_sending;
+    const char *service_name, *method_name;
     grpc_metadata_array final_headers;
     grpc_status_code final_code;
     grpc_slice final_message;

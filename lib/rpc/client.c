@@ -1,4 +1,5 @@
 /* client.c - calls from the client's side. */
+#include "rpc/account.h"
 #include "rpc/call.h"
 #include "rpc/channel.h"
 #include "rpc/message.h"
@@ -190,8 +191,10 @@ struct status rpc_unary(struct rpc_client *c, const ProtobufCServiceDescriptor *
         if (st.code != ST_UNAVAILABLE || n >= options->retries || !back_off(&r, n))
             break;
     }
-    if (packed)
+    if (packed) {
         grpc_byte_buffer_destroy(packed);
+        account_client(service->name, method, st.code);
+    }
     request_fini(&r);
     return st;
 }
@@ -231,6 +234,8 @@ struct status rpc_stream_open(struct rpc_call **out, struct rpc_client *c, const
         call->started = clock_now();
         call->deadline = r.deadline;
         call->max_message = c->max_message;
+        call->service_name = service->name;
+        call->method_name = r.method->name;
         call->sends = r.method->input;
         call->receives = r.method->output;
         call->queue = grpc_completion_queue_create_for_next(NULL);
@@ -278,6 +283,7 @@ struct status rpc_stream_finish(struct rpc_call *call)
     }
     if (!st.code)
         st = call->failure.code ? call->failure : final_status(call->final_code, call->final_message);
+    account_client(call->service_name, call->method_name, st.code);
     call_free(call);
     return st;
 }

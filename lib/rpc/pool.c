@@ -1,6 +1,8 @@
 /* pool.c - see pool.h. */
 #include "rpc/pool.h"
 
+#include "rpc/account.h"
+
 #include <stdlib.h>
 
 static struct rpc_call *pop(struct pool *p)
@@ -14,6 +16,7 @@ static struct rpc_call *pop(struct pool *p)
         call = p->ring[p->first];
         p->first = (p->first + 1) % p->cap;
         p->n--;
+        account_queued(-1);
     }
     pthread_mutex_unlock(&p->mu);
     return call;
@@ -46,8 +49,10 @@ bool pool_push(struct pool *p, struct rpc_call *call)
 
     pthread_mutex_lock(&p->mu);
     room = p->n < p->cap;
-    if (room)
+    if (room) {
         p->ring[(p->first + p->n++) % p->cap] = call;
+        account_queued(1);
+    }
     pthread_cond_signal(&p->changed);
     pthread_mutex_unlock(&p->mu);
     return room;

@@ -103,7 +103,7 @@ void call_answer(struct rpc_call *call, struct status st, const ProtobufCMessage
         st = message_pack(&packed, message);
     if (packed)
         call->bytes_out += grpc_byte_buffer_length(packed);
-    call_account(call, &st);
+    account_end(call, &st);
     if (!send_status(call, step_answered, &st, packed)) {
         grpc_call_cancel(call->call, NULL);
         call_unref(call);
@@ -129,10 +129,11 @@ struct status call_request(struct rpc_call *call, const void **in)
     return st;
 }
 
-/* A handler that gave up because the deadline was over says CANCELLED; its client wants to read the reason. */
+/* A handler that gave up because the deadline was over says CANCELLED; its client wants to read the reason. gRPC's
+ * timers fire up to a millisecond or two early. */
 static struct status settle(const struct rpc_call *call, struct status st)
 {
-    if (st.code == ST_CANCELLED && clock_now() >= call->deadline)
+    if (st.code == ST_CANCELLED && call->deadline - clock_now() < 5 * CLOCK_MS)
         return status_errorf(ST_DEADLINE, "the deadline is over");
     return st;
 }
@@ -240,7 +241,7 @@ static void stream_begin(struct rpc_call *call)
 static void stream_end(struct rpc_call *call, struct status st)
 {
     call_flush(call);
-    call_account(call, &st);
+    account_end(call, &st);
     if (!send_status(call, step_stream_answered, &st, NULL))
         grpc_call_cancel(call->call, NULL);
     while (!call->finished && queue_step(call->queue, CLOCK_NEVER))
@@ -302,15 +303,16 @@ static void stream_start(struct rpc_call *call)
     int n = atomic_fetch_add(&m->n_streams, 1);
 
     serve_join_streams(s);
+    if (n >= m->max_streams)
+        call->refused = status_errorf(ST_EXHAUSTED, "%s: %d streams run already", m->path, m->max_streams);
     if (n >= m->max_streams + EXTRA_STREAMS) {
+        account_end(call, &call->refused);
         grpc_call_cancel(call->call, NULL);
         call_free(call);
         atomic_fetch_sub(&m->n_streams, 1);
         call_ended(s);
         return;
     }
-    if (n >= m->max_streams)
-        call->refused = status_errorf(ST_EXHAUSTED, "%s: %d streams run already", m->path, m->max_streams);
     pthread_mutex_lock(&s->mu);
     call->prev = NULL;
     call->next = s->streams;
@@ -344,6 +346,7 @@ static void call_begin(struct rpc_call *call)
     pthread_mutex_lock(&s->mu);
     s->n_calls++;
     pthread_mutex_unlock(&s->mu);
+    account_begin();
     call->started = clock_now();
     call->deadline = time_from_grpc(call->method ? call->call_deadline : call->details.deadline);
 }

@@ -62,6 +62,7 @@ static struct rpc_server *server_alloc(const struct rpc_server_config *config)
     s->host = xstrdup(host);
     s->services = (struct vec)VEC_INIT(sizeof(ProtobufCServiceDescriptor *), MAX_METHODS);
     s->methods = (struct vec)VEC_INIT(sizeof(struct method *), MAX_METHODS);
+    account_init(&s->unknown, "unknown", "unknown");
     s->health = health_new();
     pthread_mutex_init(&s->mu, NULL);
     cond_init_monotonic(&s->changed);
@@ -132,8 +133,7 @@ static void add_method(struct rpc_server *s, const ProtobufCServiceDescriptor *d
     m->server = s;
     m->def = def;
     m->service = service;
-    m->service_name = d->name;
-    m->name = md->name;
+    account_init(&m->account, d->name, md->name);
     m->path = xasprintf("/%s/%s", d->name, md->name);
     m->input = md->input;
     m->output = md->output;

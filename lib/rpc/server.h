@@ -2,6 +2,7 @@
 #ifndef RPC_SERVER_H
 #define RPC_SERVER_H
 
+#include "rpc/account.h"
 #include "rpc/call.h"
 #include "rpc/descriptors.h"
 #include "rpc/health.h"
@@ -12,7 +13,7 @@ struct method {
     const struct rpc_method *def;
     void *service;
     char *path; /* "/bloginfer.v1.ClassifyService/Classify" */
-    const char *service_name, *name;
+    struct method_account account;
     const ProtobufCMessageDescriptor *input, *output;
     bool client_streams, server_streams;
     void (*open)(struct rpc_call *call); /* health's watch: no thread, steps on the server's queue */
@@ -29,6 +30,7 @@ struct rpc_server {
     ProtobufCServiceDescriptor alpha; /* reflection's older name */
     struct vec services;              /* of const ProtobufCServiceDescriptor * */
     struct vec methods;               /* of struct method * */
+    struct method_account unknown;    /* calls of other methods */
     grpc_server_credentials *credentials;
     char *host; /* RPC_SERVED_BY */
     int port;
@@ -61,9 +63,6 @@ void call_answer(struct rpc_call *call, struct status st, const ProtobufCMessage
 
 /* Unary calls: makes the request of the payload. */
 struct status call_request(struct rpc_call *call, const void **in);
-
-/* Counts and logs the end of a call. */
-void call_account(struct rpc_call *call, const struct status *st);
 
 /* Runs a unary call's handler and answers; on a worker or a poller. */
 void call_run(struct rpc_call *call);
