@@ -1,0 +1,74 @@
+/* backend.c - see backend.h. A message of the backend is shown only with codes that speak of the caller's input or of
+ * the service's own state; the text of others names addresses and files, and goes to the log. */
+#include "backend.h"
+
+#include "metrics/metrics.h"
+
+#include <stdio.h>
+
+struct answer {
+    int http_code;
+    const char *message; /* NULL: the backend's own */
+};
+
+static struct answer answer_of(enum code code)
+{
+    switch (code) {
+    case ST_INVALID:
+    case ST_RANGE:
+    case ST_NOT_FOUND: /* of a name in the request, such as an unknown task */
+        return (struct answer){400, NULL};
+    case ST_PRECONDITION:
+        return (struct answer){503, NULL};
+    case ST_DEADLINE:
+        return (struct answer){504, "did not answer in time"};
+    case ST_EXHAUSTED:
+        return (struct answer){503, "has too much to do, try again"};
+    case ST_UNAVAILABLE:
+    case ST_CANCELLED:
+    case ST_ABORTED:
+        return (struct answer){503, "cannot be reached, try again"};
+    default:
+        return (struct answer){502, "failed; the log has it under this request's id"};
+    }
+}
+
+static void fail(const struct backend *b, struct http_call *call, const struct status *st)
+{
+    struct answer a = answer_of(st->code);
+    char message[STATUS_MSG_SIZE];
+
+    if (a.message) {
+        snprintf(message, sizeof message, "%s %s", b->name, a.message);
+        log_warn("backend_failed", log_s("id", http_request_id(call)), log_s("backend", b->name),
+                 log_s("code", code_name(st->code)), log_s("error", st->msg));
+    } else {
+        snprintf(message, sizeof message, "%s", st->msg);
+    }
+    http_reply_error(call, a.http_code, message, code_name(st->code));
+}
+
+bool backend_call(const struct backend *b, struct http_call *call, int64_t deadline_ms,
+                  const ProtobufCServiceDescriptor *service, const char *method, const void *in, const void **out)
+{
+    int64_t left = deadline_ms - (clock_now() - http_received(call)) / CLOCK_MS;
+    const char *metadata[] = {"x-request-id", http_request_id(call), NULL};
+    struct rpc_trailer served_by = {RPC_SERVED_BY, NULL};
+    struct rpc_options options = {
+        .timeout_ms = left,
+        .retries = 1,
+        .metadata = metadata,
+        .arena = http_arena(call),
+        .trailers = &served_by,
+        .n_trailers = 1,
+    };
+    struct status st = status_errorf(ST_DEADLINE, "it waited for a thread for too long");
+
+    if (left > 0)
+        st = rpc_unary(b->client, service, method, in, out, &options);
+    if (served_by.value)
+        http_set_header(call, "X-Served-By", served_by.value);
+    if (st.code)
+        fail(b, call, &st);
+    return !st.code;
+}

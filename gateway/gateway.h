@@ -1,0 +1,34 @@
+/* gateway.h - the gateway's parts as its routes see them. It holds no state of its own: any gateway answers any call. */
+#ifndef GATEWAY_GATEWAY_H
+#define GATEWAY_GATEWAY_H
+
+#include "backend.h"
+#include "http/http.h"
+#include "monitor.h"
+
+struct gateway {
+    struct backend inference, detector, aggregator;
+    struct monitor *monitor;
+    int64_t deadline_ms; /* of a request, from its arrival */
+    int64_t max_image_bytes;
+};
+
+#define PREDICT_MAX_TEXT ((size_t)64 << 10)  /* bytes, as in classify.proto */
+#define PREDICT_MAX_BODY ((size_t)512 << 10) /* such a text, each character as \uXXXX */
+
+/* POST /predict {"text": "...", "task"?: "sentiment"} -> {"label", "prob", "version"} */
+http_handler predict_post;
+
+/* POST /api/object_detection {"id", "image": base64, "threshold"?} ->
+ * {"id", "objects": [{"label", "accuracy", "rectangle": {"height", "left", "top", "width"}}]} */
+http_handler detect_post;
+size_t detect_max_body(int64_t max_image_bytes);
+
+http_handler status_healthz; /* GET /healthz: the process lives */
+http_handler status_readyz;  /* GET /readyz: inference or the detector is reachable, and it does not stop */
+http_handler status_show;    /* GET /api/status: every backend with what it serves */
+
+/* GET /, /docs, /openapi.json, /static/{name}: files of web/, embedded. */
+http_handler pages_get;
+
+#endif

@@ -1,0 +1,111 @@
+/* json.c - see json.h. The depth is checked before jansson sees the text: it recurses once a level, up to 2,048. */
+#include "json.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Nesting of brackets outside of strings; what is not JSON is jansson's to find. */
+static bool too_deep(const char *text, size_t size)
+{
+    size_t depth = 0;
+    bool in_string = false;
+
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+
+        if (in_string && c == '\\')
+            i++;
+        else if (c == '"')
+            in_string = !in_string;
+        else if (in_string)
+            continue;
+        else if ((c == '{' || c == '[') && ++depth > JSON_MAX_DEPTH)
+            return true;
+        else if ((c == '}' || c == ']') && depth)
+            depth--;
+    }
+    return false;
+}
+
+static struct status parse_any(const char *text, size_t size, json_t **out)
+{
+    json_error_t error;
+
+    *out = NULL;
+    if (!size)
+        return status_errorf(ST_INVALID, "the body is empty: it has to be a JSON object");
+    if (too_deep(text, size))
+        return status_errorf(ST_INVALID, "JSON: nested more than %d levels deep", JSON_MAX_DEPTH);
+    *out = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (!*out)
+        return status_errorf(ST_INVALID, "JSON: line %d, column %d: %s", error.line, error.column, error.text);
+    return status_ok();
+}
+
+struct status json_parse(const char *text, size_t size, json_t **out)
+{
+    struct status st = parse_any(text, size, out);
+
+    if (!st.code && json_is_string(*out)) {
+        json_t *outer = *out;
+
+        st = parse_any(json_string_value(outer), json_string_length(outer), out);
+        json_decref(outer);
+    }
+    if (!st.code && !json_is_object(*out)) {
+        json_decref(*out);
+        *out = NULL;
+        st = status_errorf(ST_INVALID, "the body has to be a JSON object");
+    }
+    return st;
+}
+
+struct status json_text(const json_t *object, const char *name, size_t max_bytes, bool required, const char **out)
+{
+    const json_t *field = json_object_get(object, name);
+
+    *out = NULL;
+    if (!field && required)
+        return status_errorf(ST_INVALID, "\"%s\" is missing", name);
+    if (!field)
+        return status_ok();
+    if (!json_is_string(field))
+        return status_errorf(ST_INVALID, "\"%s\" has to be a string", name);
+    if (json_string_length(field) > max_bytes)
+        return status_errorf(ST_INVALID, "\"%s\" is over the limit of %zu bytes", name, max_bytes);
+    *out = json_string_value(field);
+    return status_ok();
+}
+
+struct status json_number(const json_t *object, const char *name, double min, double max, double preset, double *out)
+{
+    const json_t *field = json_object_get(object, name);
+
+    *out = preset;
+    if (!field)
+        return status_ok();
+    if (!json_is_number(field))
+        return status_errorf(ST_INVALID, "\"%s\" has to be a number", name);
+    *out = json_number_value(field);
+    if (!(*out >= min && *out <= max))
+        return status_errorf(ST_INVALID, "\"%s\" has to be %g to %g", name, min, max);
+    return status_ok();
+}
+
+json_t *json_rounded(double value, int decimals)
+{
+    double scale = pow(10, decimals);
+
+    return isfinite(value) ? json_real(round(value * scale) / scale) : json_null();
+}
+
+void json_reply(struct http_call *call, int http_code, json_t *body)
+{
+    char *text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(9));
+
+    if (text)
+        http_reply(call, http_code, "application/json", text, strlen(text));
+    free(text);
+    json_decref(body);
+}

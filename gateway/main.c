@@ -1,0 +1,125 @@
+/* main.c - bloginfer-gateway: REST and the pages, in front of the gRPC services. */
+#include "gateway.h"
+#include "metrics/metrics.h"
+
+#include <stddef.h>
+
+struct settings {
+    char *listen, *inference, *detector, *aggregator, *trainer, *tls_ca, *tls_cert, *tls_key, *log_level;
+    int64_t port, metrics_port, threads, connections, deadline_ms, max_image_bytes, drain_wait_ms;
+};
+
+#define AT(member) offsetof(struct settings, member)
+static const struct config_option options[] = {
+    {"listen", CONFIG_STR, AT(listen), "127.0.0.1", "IPv4 address to listen on"},
+    {"port", CONFIG_INT, AT(port), "8080", "port of the REST API and the pages; 0: any free one", 0, 65535},
+    {"metrics-port", CONFIG_INT, AT(metrics_port), "9101", "port of /metrics, /healthz and /readyz", 0, 65535},
+    {"inference", CONFIG_STR, AT(inference), "127.0.0.1:50052", "gRPC target of the text inference"},
+    {"detector", CONFIG_STR, AT(detector), "127.0.0.1:50053", "gRPC target of the detector"},
+    {"aggregator", CONFIG_STR, AT(aggregator), "127.0.0.1:50051", "gRPC target of the aggregator"},
+    {"trainer", CONFIG_STR, AT(trainer), "127.0.0.1:8000", "host:port of the trainer's HTTP"},
+    {"threads", CONFIG_INT, AT(threads), "64", "requests that are worked on at once", 1, 1024},
+    {"connections", CONFIG_INT, AT(connections), "512", "connections that are open at once", 4, 16384},
+    {"deadline-ms", CONFIG_INT, AT(deadline_ms), "10000", "time for a request, backends included", 1, 600000},
+    {"max-image-bytes", CONFIG_INT, AT(max_image_bytes), "10485760", "largest picture, decoded", 1024, 67108864},
+    {"drain-wait-ms", CONFIG_INT, AT(drain_wait_ms), "0", "how long to serve on after readiness went off", 0, 60000},
+    {"tls-ca", CONFIG_STR, AT(tls_ca), "", "PEM file: TLS to the backends, which its authority signed"},
+    {"tls-cert", CONFIG_STR, AT(tls_cert), "", "PEM file: our certificate for the backends"},
+    {"tls-key", CONFIG_STR, AT(tls_key), "", "PEM file: its key"},
+    {"log-level", CONFIG_ENUM, AT(log_level), "info", "least level that is logged", .words = "debug|info|warn|error"},
+};
+
+static struct status connect_backend(struct backend *b, const struct settings *s, const char *name, const char *target,
+                                     const char *service)
+{
+    struct rpc_client_config config = {
+        .target = target,
+        .tls_ca = s->tls_ca,
+        .tls_cert = s->tls_cert,
+        .tls_key = s->tls_key,
+        .max_message = (size_t)16 << 20,
+    };
+
+    *b = (struct backend){.name = name, .target = target, .service = service};
+    return status_prefix(rpc_client_new(&b->client, &config), "%s", name);
+}
+
+static struct status start_http(struct http_server **out, const struct settings *s, struct gateway *g,
+                                struct http_route *routes, size_t n)
+{
+    struct http_config config = {
+        .listen = s->listen,
+        .port = s->port,
+        .threads = s->threads,
+        .connections = s->connections,
+        .routes = routes,
+        .n_routes = n,
+        .service = g,
+        .arena_limit = (size_t)s->max_image_bytes + ((size_t)8 << 20),
+        .max_bodies = (size_t)64 << 20,
+        .observer = metrics_observe_http,
+    };
+    size_t largest = detect_max_body(s->max_image_bytes);
+
+    if (config.max_bodies < largest)
+        config.max_bodies = largest;
+    for (size_t i = 0; i < n; i++)
+        if (routes[i].handler == detect_post)
+            routes[i].max_body = largest;
+    return http_start(out, &config);
+}
+
+int main(int argc, char **argv)
+{
+    static struct http_route routes[] = {
+        {"POST", "/predict", predict_post, PREDICT_MAX_BODY},
+        {"POST", "/api/object_detection", detect_post, 0},
+        {"GET", "/api/status", status_show, 0},
+        {"GET", "/healthz", status_healthz, 0},
+        {"GET", "/readyz", status_readyz, 0},
+        {"GET", "/", pages_get, 0},
+        {"GET", "/docs", pages_get, 0},
+        {"GET", "/openapi.json", pages_get, 0},
+        {"GET", "/static/{name}", pages_get, 0},
+    };
+    static const struct config_program program = {"bloginfer-gateway", "REST API and web pages of bloginfer", NULL};
+    struct settings s = {0};
+    struct config_part part = {options, COUNT_OF(options), &s};
+    struct gateway g = {0};
+    struct http_server *http;
+    struct metrics_port *metrics;
+
+    lifecycle_init();
+    or_die(config_load(&program, &part, 1, &argc, argv));
+    or_die(log_init("gateway", s.log_level));
+    config_log(&part, 1);
+    rpc_init();
+    g.deadline_ms = s.deadline_ms;
+    g.max_image_bytes = s.max_image_bytes;
+    or_die(connect_backend(&g.inference, &s, "inference", s.inference, "bloginfer.v1.ClassifyService"));
+    or_die(connect_backend(&g.detector, &s, "detector", s.detector, "bloginfer.v1.DetectService"));
+    or_die(connect_backend(&g.aggregator, &s, "aggregator", s.aggregator, "bloginfer.v1.ModelRegistryService"));
+    const struct monitor_target targets[] = {
+        {&g.inference, NULL, "inference"},
+        {&g.detector, NULL, "detector"},
+        {&g.aggregator, NULL, "aggregator"},
+        {NULL, s.trainer, "trainer"},
+    };
+    g.monitor = monitor_start(targets, COUNT_OF(targets));
+    const struct metrics_config metrics_config = {s.listen, s.metrics_port, "gateway", monitor_ready, g.monitor};
+    or_die(metrics_start(&metrics, &metrics_config));
+    or_die(start_http(&http, &s, &g, routes, COUNT_OF(routes)));
+
+    lifecycle_wait();
+    metrics_drain(metrics);
+    clock_sleep_ms(s.drain_wait_ms);
+    http_stop(http);
+    monitor_stop(g.monitor);
+    rpc_client_free(g.aggregator.client);
+    rpc_client_free(g.detector.client);
+    rpc_client_free(g.inference.client);
+    metrics_stop(metrics);
+    rpc_fini();
+    config_free(&part, 1);
+    return 0;
+}

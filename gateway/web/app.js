@@ -1,0 +1,258 @@
+// The start page: a text to its label, a photo to its boxes, and who of the services is up.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+
+const LABELS = {
+  negative: ["消极", "negative"],
+  positive: ["积极", "positive"],
+  normal: ["正常", "normal"],
+  troll: ["杠精", "troll"],
+};
+const ENDS = { sentiment: ["negative", "positive"], troll: ["normal", "troll"] };
+const EXAMPLES = {
+  sentiment: ["房间很干净，服务热情，下次还会来。", "等了一个小时，菜还是凉的，再也不来了。", "包装不错，味道一般。"],
+  troll: ["谢谢分享，学到了很多。", "就这？你行你上啊，懂什么就在这里教人。", "数据是哪一年的？想看看原文。"],
+};
+const COLOURS = ["#0ea5e9", "#f97316", "#22c55e", "#e11d48", "#a855f7", "#eab308", "#14b8a6", "#ec4899"];
+const LONGEST_SIDE = 1600; // pixels; more do not help a detector with an input of 416
+
+const labelText = (label) => (LABELS[label] ? language.pick(...LABELS[label]) : label);
+const percent = (p) => `${(p * 100).toFixed(1)} %`;
+
+async function post(path, body) {
+  const started = performance.now();
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+  } catch {
+    throw new Error(language.pick("连不上服务器。", "The server cannot be reached."));
+  }
+  const data = await answer.json();
+  if (!answer.ok) throw new Error(`${data.code}: ${data.message}`);
+  return { data, ms: performance.now() - started, by: answer.headers.get("X-Served-By") };
+}
+
+const factsOf = (words, { ms, by }) => make("p", { class: "facts", text: [...words, `${ms.toFixed(0)} ms`, by].filter(Boolean).join(" · ") });
+const show = (where, ...children) => $(where).replaceChildren(...children);
+const showError = (where, error) => show(where, make("p", { class: "error", role: "alert", text: error.message }));
+const showBusy = (where) => show(where, make("p", { class: "busy", text: language.pick("正在计算…", "Working…") }));
+
+// ---- text ----
+
+const task = () => new FormData($("text-form")).get("task");
+let lastText = null;
+
+function showText() {
+  if (!lastText) return;
+  const { data, ends } = lastText;
+  const known = ends.includes(data.label);
+  const bar = make("i");
+  const meter = make("div", {
+    class: "meter", role: "meter", "aria-valuemin": "0", "aria-valuemax": "100",
+    "aria-valuenow": (data.prob * 100).toFixed(1), "aria-label": labelText(known ? ends[1] : data.label),
+  }, bar);
+  bar.style.width = percent(data.prob).replace(" ", "");
+  show(
+    "text-result",
+    make("div", { class: "verdict" }, make("b", { text: labelText(data.label) }),
+      make("span", { text: `P(${labelText(known ? ends[1] : data.label)}) = ${percent(data.prob)}` })),
+    meter,
+    ...(known ? [make("div", { class: "ends" }, make("span", { text: labelText(ends[0]) }), make("span", { text: labelText(ends[1]) }))] : []),
+    factsOf([language.pick(`模型版本 ${data.version}`, `model version ${data.version}`)], lastText),
+  );
+}
+
+async function classify(event) {
+  event.preventDefault();
+  const button = $("text-form").querySelector("button.main");
+  button.disabled = true;
+  showBusy("text-result");
+  try {
+    const wanted = task();
+    lastText = { ...(await post("/predict", { text: $("text").value, task: wanted })), ends: ENDS[wanted] };
+    showText();
+  } catch (error) {
+    lastText = null;
+    showError("text-result", error);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function showExamples() {
+  show("examples", ...EXAMPLES[task()].map((text) => {
+    const button = make("button", { type: "button", lang: "zh-CN", text });
+    button.addEventListener("click", () => {
+      $("text").value = text;
+      showCurl();
+      $("text-form").requestSubmit();
+    });
+    return button;
+  }));
+}
+
+const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+function showCurl() {
+  const body = { text: $("text").value || EXAMPLES[task()][0] };
+  if (task() !== "sentiment") body.task = task();
+  $("text-curl").textContent = `curl -s ${location.origin}/predict \\\n  -d ${shellQuoted(JSON.stringify(body))}`;
+  $("photo-curl").textContent =
+    `printf '{"id": "1", "image": "%s"}' "$(base64 -w0 photo.jpg)" |\n  curl -s ${location.origin}/api/object_detection -d @-`;
+}
+
+// ---- photo ----
+
+let photo = null; // {canvas, base64}: upright, at most LONGEST_SIDE, as it was sent
+let lastPhoto = null;
+
+async function loadPhoto(file) {
+  const url = URL.createObjectURL(file);
+  const image = new Image();
+  try {
+    image.src = url;
+    await image.decode();
+  } catch {
+    throw new Error(language.pick("这个文件不是浏览器认识的图片。", "This file is not a picture that the browser knows."));
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+  const scale = Math.min(1, LONGEST_SIDE / Math.max(image.naturalWidth, image.naturalHeight));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(image.naturalWidth * scale));
+  canvas.height = Math.max(1, Math.round(image.naturalHeight * scale));
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  return { canvas, base64: canvas.toDataURL("image/jpeg", 0.92).split(",")[1] };
+}
+
+const colourOf = (labels, label) => COLOURS[labels.indexOf(label) % COLOURS.length];
+
+function drawBox(context, object, colour, unit) {
+  const { left, top, width, height } = object.rectangle;
+  const text = `${object.label} ${(object.accuracy * 100).toFixed(0)}%`;
+  context.lineWidth = unit * 0.18;
+  context.strokeStyle = colour;
+  context.strokeRect(left, top, width, height);
+  context.font = `600 ${unit}px system-ui, sans-serif`;
+  const tag = Math.min(context.measureText(text).width + unit * 0.7, context.canvas.width);
+  const x = Math.max(0, Math.min(left - context.lineWidth / 2, context.canvas.width - tag));
+  const y = top > unit * 1.5 ? top - unit * 1.45 : top;
+  context.fillStyle = colour;
+  context.fillRect(x, y, tag, unit * 1.45);
+  context.fillStyle = "#fff";
+  context.fillText(text, x + unit * 0.35, y + unit * 1.08);
+}
+
+function drawPhoto(objects) {
+  const canvas = $("canvas");
+  const context = canvas.getContext("2d");
+  const labels = [...new Set(objects.map((o) => o.label))];
+  canvas.width = photo.canvas.width;
+  canvas.height = photo.canvas.height;
+  canvas.hidden = false;
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", objects.map((o) => `${o.label} ${percent(o.accuracy)}`).join(", ") || language.pick("没有找到物体", "nothing found"));
+  context.drawImage(photo.canvas, 0, 0);
+  const shown = canvas.clientWidth || 480;
+  const unit = Math.max(10, (canvas.width / shown) * 14); // 14 px on the screen
+  for (const object of [...objects].reverse()) drawBox(context, object, colourOf(labels, object.label), unit);
+}
+
+function showPhoto() {
+  if (!lastPhoto) return;
+  const { objects } = lastPhoto.data;
+  const labels = [...new Set(objects.map((o) => o.label))];
+  drawPhoto(objects);
+  const found = objects.length
+    ? make("ul", { class: "objects" }, ...objects.map((o) => {
+        const dot = make("i");
+        dot.style.background = colourOf(labels, o.label);
+        return make("li", {}, dot, o.label, make("span", { text: percent(o.accuracy) }));
+      }))
+    : make("p", { class: "busy", text: language.pick("没有找到把握足够的物体。", "Nothing found with that much confidence.") });
+  show("photo-result", found, factsOf([language.pick(`${objects.length} 个物体`, `${objects.length} objects`)], lastPhoto));
+}
+
+async function detect() {
+  if (!photo) return;
+  showBusy("photo-result");
+  drawPhoto([]);
+  try {
+    lastPhoto = await post("/api/object_detection", { id: `page-${Date.now()}`, image: photo.base64, threshold: $("threshold").value / 100 });
+    showPhoto();
+  } catch (error) {
+    lastPhoto = null;
+    showError("photo-result", error);
+  }
+}
+
+async function takePhoto(file) {
+  if (!file) return;
+  try {
+    photo = await loadPhoto(file);
+  } catch (error) {
+    showError("photo-result", error);
+    return;
+  }
+  await detect();
+}
+
+// ---- services ----
+
+const NAMES = { inference: ["文字推理", "inference"], detector: ["物体检测", "detector"], aggregator: ["联邦聚合", "aggregator"], trainer: ["训练守护", "trainer"] };
+const STATES = { serving: ["正常", "serving"], not_serving: ["还不能服务", "not serving yet"], down: ["没有响应", "down"] };
+let lastStatus = null;
+
+function modelText(model) {
+  if (model.model) return `${model.model}, ${model.input_width}×${model.input_height}`;
+  const marks = [model.architecture, model.production && "production", model.candidate && "candidate"].filter(Boolean);
+  return `${model.task} v${model.version}${marks.length ? ` (${marks.join(", ")})` : ""}`;
+}
+
+function showStatus() {
+  if (!lastStatus) return;
+  show("services", ...lastStatus.services.map((service) => {
+    const name = make("span", {}, make("b", { text: language.pick(...NAMES[service.name]) }), " ", make("span", { text: language.pick(...STATES[service.state]) }));
+    const models = (service.models || []).map(modelText).join(" · ");
+    return make("li", {}, make("i", { class: `dot ${service.state}` }), name, ...(models ? [make("small", { text: models })] : []));
+  }));
+}
+
+async function refreshStatus() {
+  if (document.hidden) return;
+  try {
+    lastStatus = await (await fetch("/api/status")).json();
+  } catch {
+    return; // the next one may come through
+  }
+  showStatus();
+}
+
+function start() {
+  const drop = $("drop");
+  $("text-form").addEventListener("submit", classify);
+  $("text-form").addEventListener("change", () => { showExamples(); showCurl(); });
+  $("text").addEventListener("input", showCurl);
+  $("photo").addEventListener("change", (event) => { takePhoto(event.target.files[0]); event.target.value = ""; });
+  $("threshold").addEventListener("input", () => { $("threshold-value").textContent = `${$("threshold").value} %`; });
+  $("threshold").addEventListener("change", detect);
+  for (const type of ["dragover", "dragleave", "drop"])
+    drop.addEventListener(type, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", type === "dragover");
+      if (type === "drop") takePhoto(event.dataTransfer.files[0]);
+    });
+  document.addEventListener("language", () => { showText(); showPhoto(); showStatus(); });
+  document.addEventListener("visibilitychange", refreshStatus);
+  setInterval(refreshStatus, 10000);
+  showExamples();
+  showCurl();
+  refreshStatus();
+}
+
+start();
