@@ -19,7 +19,6 @@ struct shard {
 struct crew {
     const struct crew_config *config;
     char run_id[RUN_ID_MAX + 1];
-    char *partition;
     uint32_t n;
     int64_t ended_at; /* 0: the run is active */
     bool asked;       /* crew_stop() after the end of the run */
@@ -28,7 +27,7 @@ struct crew {
 
 static struct worker_spec spec_of(const struct crew *c, uint32_t shard)
 {
-    return (struct worker_spec){c->run_id, shard, c->n, c->partition};
+    return (struct worker_spec){c->run_id, shard, c->n};
 }
 
 static void log_worker(const struct crew *c, const char *event, uint32_t shard, const char *detail)
@@ -64,7 +63,6 @@ struct status crew_new(struct crew **out, const struct crew_config *config, cons
     struct crew *c = xcalloc(1, sizeof *c);
     c->config = config;
     memcpy(c->run_id, run->run_id, strlen(run->run_id) + 1);
-    c->partition = xstrdup(run->config->partition);
     c->n = n;
     for (uint32_t i = 0; i < n; i++)
         c->shards[i].grace_until = clock_after_ms(config->adopt_grace_ms);
@@ -79,7 +77,6 @@ void crew_free(struct crew *c)
         return;
     for (uint32_t i = 0; i < c->n; i++)
         c->config->launcher->ops->release(c->config->launcher, c->shards[i].worker);
-    free(c->partition);
     free(c);
 }
 

@@ -59,7 +59,6 @@ static struct told *tell(const char *run_id, uint32_t n, uint32_t quorum)
     t->run.workers = t->workers;
     t->config.workers = n;
     t->config.quorum = quorum;
-    t->config.partition = "iid";
     for (uint32_t i = 0; i < n && i < CREW_MAX_WORKERS; i++) {
         bloginfer__v1__worker_state__init(&t->states[i]);
         t->states[i].shard_index = i;
@@ -104,7 +103,7 @@ static void wait_for_word(const char *run_id, unsigned shard, const char *word, 
 
 static void kill_worker(const struct told *t, uint32_t shard)
 {
-    struct worker_spec spec = {t->run.run_id, shard, t->config.workers, ""};
+    struct worker_spec spec = {t->run.run_id, shard, t->config.workers};
     struct worker *w;
 
     assert_int_equal(launcher->ops->find(launcher, &spec, &w).code, ST_OK);

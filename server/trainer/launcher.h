@@ -17,7 +17,6 @@ struct worker_spec {
     const char *run_id; /* valid: see run_id_valid() */
     uint32_t shard;     /* from 0 */
     uint32_t n_shards;
-    const char *partition; /* RunConfig.partition */
 };
 
 enum worker_state {

@@ -181,7 +181,6 @@ static struct status process_start(struct launcher *base, const struct worker_sp
         return st;
     a.v[a.n++] = xstrdup(l->worker);
     add_identity(&a, l, spec);
-    add_option(&a, "--partition", spec->partition);
     add_option(&a, "--data", l->config.data);
     add_option(&a, "--tls-ca", l->config.tls_ca);
     add_option(&a, "--tls-cert", l->config.tls_cert);

@@ -117,7 +117,7 @@ static void wait_until_up(const char *run)
 
 static struct worker *start(struct launcher *l, const char *run, uint32_t shard, uint32_t n)
 {
-    struct worker_spec spec = {run, shard, n, "iid"};
+    struct worker_spec spec = {run, shard, n};
     struct worker *w;
 
     assert_int_equal(l->ops->start(l, &spec, &w).code, ST_OK);
@@ -137,7 +137,7 @@ static void test_arguments_environment_and_descriptors(void **state)
     assert_int_equal(wait_for_end(l, w, &why), WORKER_ENDED);
     assert_string_equal(why.msg, "exit code 0");
     char *text = log_of("report", 2);
-    assert_string_equal(text, "[--aggregator][127.0.0.1:7][--run][report][--shard][2/3][--partition][iid]"
+    assert_string_equal(text, "[--aggregator][127.0.0.1:7][--run][report][--shard][2/3]"
                               "[--data][/data][--tls-ca][ca.pem]\n"
                               "port none note passed\nblocked 0 group 1 descriptors 3\n");
     free(text);
@@ -189,7 +189,7 @@ static void start_orphan(const char *run)
     assert_true(pid >= 0);
     if (!pid) {
         struct process_launcher_config config = {self, "a:1", "", "", "", "", dir};
-        struct worker_spec spec = {run, 1, 2, "iid"};
+        struct worker_spec spec = {run, 1, 2};
         struct launcher *l;
         struct worker *w;
 
@@ -205,7 +205,7 @@ static void test_an_earlier_trainers_worker_is_found(void **state)
     (void)state;
     start_orphan("orphan");
     struct launcher *l = launcher_of("a:1");
-    struct worker_spec spec = {"orphan", 1, 2, "iid"};
+    struct worker_spec spec = {"orphan", 1, 2};
     struct worker *w;
     struct status why;
 
@@ -225,9 +225,8 @@ static void test_only_the_very_same_worker_is_found(void **state)
     (void)state;
     struct launcher *l = launcher_of("a:1"), *other = launcher_of("a:11");
     struct worker *w = start(l, "lone", 1, 12), *found;
-    struct worker_spec same = {"lone", 1, 12, ""};
-    const struct worker_spec wrong[] = {
-        {"lone", 0, 12, ""}, {"lone", 1, 1, ""}, {"lon", 1, 12, ""}, {"one", 1, 12, ""}};
+    struct worker_spec same = {"lone", 1, 12};
+    const struct worker_spec wrong[] = {{"lone", 0, 12}, {"lone", 1, 1}, {"lon", 1, 12}, {"one", 1, 12}};
     struct status why;
 
     for (int64_t until = clock_after_ms(20000); l->ops->find(l, &same, &found).code && clock_now() < until;)
