@@ -1,0 +1,304 @@
+/* classify_test.c - the service over real gRPC: answers, refusals, health, and models that change under way. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "classify.h"
+#include "testing.h"
+
+#include "bloginfer/v1/classify.pb-c.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#define SERVICE (&bloginfer__v1__classify_service__descriptor)
+
+static struct rpc_server *server;
+static struct rpc_client *client;
+static struct served *served;
+static struct classify service;
+static struct arena arena;
+
+static int setup(void **state)
+{
+    const struct rpc_server_config config = {
+        .listen = (char *)"127.0.0.1", .workers = 2, .queue = 64, .drain_ms = 5000};
+    char target[64];
+
+    testing_setup(state);
+    CHECK_OK(rpc_server_new(&server, &config));
+    CHECK_OK(rpc_server_add(server, SERVICE, classify_methods, classify_n_methods, &service));
+    served_start(&served, &(struct served_config){testing_dir, 10, NULL, NULL});
+    classify_init(&service, served);
+    CHECK_OK(rpc_server_start(server));
+    snprintf(target, sizeof target, "127.0.0.1:%d", rpc_server_port(server));
+    CHECK_OK(rpc_client_new(&client, &(struct rpc_client_config){.target = target}));
+    arena_init(&arena, 64 << 20);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    rpc_client_free(client);
+    rpc_server_stop(server);
+    served_stop(served);
+    arena_fini(&arena);
+    return testing_teardown(state);
+}
+
+static struct status ask(struct arena *a, const char *task, const char *const *texts, size_t n,
+                         const Bloginfer__V1__ClassifyResponse **rep)
+{
+    Bloginfer__V1__ClassifyRequest req = BLOGINFER__V1__CLASSIFY_REQUEST__INIT;
+    const struct rpc_options options = {.arena = a, .timeout_ms = 20000};
+    const void *out = NULL;
+
+    req.task = (char *)task;
+    req.texts = (char **)texts;
+    req.n_texts = n;
+    struct status st = rpc_unary(client, SERVICE, "Classify", &req, &out, &options);
+    *rep = out;
+    return st;
+}
+
+/* Publishes, promotes and waits until it is in service. */
+static void serve(const char *task, const char *labels, uint32_t classes, uint64_t mark)
+{
+    uint64_t version = testing_publish(task, task, labels, classes, mark), now = 0;
+    int64_t end = clock_after_ms(20000);
+    struct served_model *m;
+
+    testing_promote(task, version);
+    while (now != version && clock_now() < end) {
+        now = served_acquire(served, task, &m).code ? 0 : m->version;
+        served_release(m);
+        clock_sleep_ms(1);
+    }
+    assert_int_equal(now, version);
+}
+
+static void test_without_a_model(void **state)
+{
+    (void)state;
+    const Bloginfer__V1__ClassifyResponse *rep;
+    const char *texts[] = {"好"};
+    struct status st = ask(&arena, "", texts, 1, &rep);
+
+    assert_int_equal(st.code, ST_PRECONDITION);
+    assert_non_null(strstr(st.msg, "sentiment"));
+    assert_int_equal(ask(&arena, "weather", texts, 1, &rep).code, ST_NOT_FOUND);
+    assert_int_equal(ask(&arena, "../x", texts, 1, &rep).code, ST_INVALID);
+}
+
+static void test_two_labels(void **state)
+{
+    (void)state;
+    const Bloginfer__V1__ClassifyResponse *rep;
+    const char *texts[] = {"很好", "", "Ｆｕｌｌ　ｗｉｄｔｈ"};
+
+    serve("sentiment", "negative,positive", 2, 3);
+    CHECK_OK(ask(&arena, "", texts, 3, &rep));
+    assert_string_equal(rep->task, "sentiment");
+    assert_int_equal(rep->version, 1);
+    assert_int_equal(rep->n_results, 3);
+    for (size_t i = 0; i < 3; i++) {
+        const Bloginfer__V1__Classification *r = rep->results[i];
+        assert_string_equal(r->label, "positive");
+        assert_true(fabsf(r->prob - testing_prob(3)) < 1e-4f);
+        assert_int_equal(r->n_probabilities, 2);
+        assert_string_equal(r->probabilities[0]->label, "negative");
+        assert_true(fabsf(r->probabilities[0]->probability + r->probabilities[1]->probability - 1) < 1e-5f);
+    }
+}
+
+static void test_more_labels(void **state)
+{
+    (void)state;
+    const Bloginfer__V1__ClassifyResponse *rep;
+    const char *texts[] = {"天气"};
+
+    serve("weather", "dry,wet,snow", 3, 8);
+    CHECK_OK(ask(&arena, "weather", texts, 1, &rep));
+    assert_string_equal(rep->results[0]->label, "wet");
+    assert_true(rep->results[0]->prob > 0.5f);
+    assert_true(rep->results[0]->prob == rep->results[0]->probabilities[1]->probability);
+    assert_int_equal(rep->results[0]->n_probabilities, 3);
+}
+
+/* A model whose answer depends on the text: the n-gram table and the embedding are random. */
+static void publish_random(void)
+{
+    const struct nn_shape shape = {
+        .vocab = TEXT_N_IDS, .embed = 8, .hidden = 8, .buckets = 1024, .classes = 2, .max_tokens = 60};
+    struct classifier *c = NULL;
+    struct rng rng;
+    char *data = NULL;
+    size_t size;
+    uint64_t version;
+
+    CHECK_OK(classifier_new(&c, "sentiment", "negative,positive", &shape));
+    nn_init(c->params, &shape, 1);
+    rng_init(&rng, 2);
+    for (size_t i = c->n_params - 1024 * 2; i < c->n_params; i++)
+        c->params[i] = (float)rng_normal(&rng);
+    struct model *m = classifier_to_model(c);
+    CHECK_OK(model_encode(m, &data, &size));
+    const struct store_file file = {STORE_MODEL_FILE, data, size};
+    CHECK_OK(store_publish(testing_dir, "sentiment", &file, 1, &version));
+    testing_promote("sentiment", version);
+    free(data);
+    model_free(m);
+    classifier_free(c);
+}
+
+static void test_many_texts_answer_like_each_alone(void **state)
+{
+    (void)state;
+    const Bloginfer__V1__ClassifyResponse *all, *one;
+    static char texts[CLASSIFY_MAX][3 * 80 + 1];
+    const char *pointers[CLASSIFY_MAX];
+    int64_t end = clock_after_ms(20000);
+    struct rng rng;
+
+    publish_random();
+    while (served_ready(served).code && clock_now() < end)
+        clock_sleep_ms(1);
+    rng_init(&rng, 3);
+    for (size_t i = 0; i < CLASSIFY_MAX; i++) {
+        size_t n = (size_t)rng_below(&rng, 80); /* some are clipped */
+        for (size_t k = 0; k < n; k++)
+            sprintf(texts[i] + 3 * k, "%c%c%c", 0xe4 + (int)rng_below(&rng, 5), 0x80 + (int)rng_below(&rng, 64),
+                    0x80 + (int)rng_below(&rng, 64));
+        pointers[i] = texts[i];
+    }
+    CHECK_OK(ask(&arena, "sentiment", pointers, CLASSIFY_MAX, &all));
+    assert_int_equal(all->n_results, CLASSIFY_MAX);
+    float least = 1, most = 0;
+    for (size_t i = 0; i < CLASSIFY_MAX; i++) {
+        CHECK_OK(ask(&arena, "sentiment", &pointers[i], 1, &one));
+        assert_true(fabsf(one->results[0]->prob - all->results[i]->prob) < 1e-4f);
+        assert_string_equal(one->results[0]->label, all->results[i]->label);
+        least = fminf(least, one->results[0]->prob);
+        most = fmaxf(most, one->results[0]->prob);
+    }
+    assert_true(least < 0.3f && most > 0.7f); /* the texts do differ */
+}
+
+static void test_bad_requests_are_refused(void **state)
+{
+    (void)state;
+    const Bloginfer__V1__ClassifyResponse *rep;
+    const char *too_many[CLASSIFY_MAX + 1], *two[] = {"好", ""};
+    char *large = xcalloc(TEXT_MAX_BYTES + 2, 1);
+
+    serve("sentiment", "negative,positive", 2, 1);
+    for (size_t i = 0; i < COUNT_OF(too_many); i++)
+        too_many[i] = "x";
+    assert_int_equal(ask(&arena, "", NULL, 0, &rep).code, ST_INVALID);
+    assert_int_equal(ask(&arena, "", too_many, COUNT_OF(too_many), &rep).code, ST_INVALID);
+    CHECK_OK(ask(&arena, "", too_many, CLASSIFY_MAX, &rep));
+    memset(large, 'x', TEXT_MAX_BYTES + 1);
+    two[1] = large;
+    struct status st = ask(&arena, "", two, 2, &rep);
+    assert_int_equal(st.code, ST_INVALID);
+    assert_non_null(strstr(st.msg, "texts[1]"));
+    large[TEXT_MAX_BYTES] = '\0';
+    CHECK_OK(ask(&arena, "", two, 2, &rep));
+    free(large);
+}
+
+static void test_list_of_models(void **state)
+{
+    (void)state;
+    Bloginfer__V1__ListServedModelsRequest req = BLOGINFER__V1__LIST_SERVED_MODELS_REQUEST__INIT;
+    const struct rpc_options options = {.arena = &arena};
+    const Bloginfer__V1__ListServedModelsResponse *rep;
+    const void *out = NULL;
+
+    CHECK_OK(rpc_unary(client, SERVICE, "ListServedModels", &req, &out, &options));
+    rep = out;
+    assert_int_equal(rep->n_models, 0);
+    serve("sentiment", "negative,positive", 2, 1);
+    serve("troll", "normal,troll", 2, 1);
+    serve("troll", "normal,troll", 2, 2);
+    CHECK_OK(rpc_unary(client, SERVICE, "ListServedModels", &req, &out, &options));
+    rep = out;
+    assert_int_equal(rep->n_models, 2);
+    const Bloginfer__V1__ServedModel *m = rep->models[strcmp(rep->models[0]->task, "troll") == 0 ? 0 : 1];
+    assert_string_equal(m->task, "troll");
+    assert_int_equal(m->version, 2);
+    assert_string_equal(m->architecture, "lstm");
+    assert_string_equal(m->labels[1], "troll");
+    assert_int_equal(strlen(m->sha256), 64);
+    assert_true(m->parameters > TEXT_N_IDS);
+}
+
+struct caller {
+    atomic_bool *stop;
+    int n_calls, n_failed, n_wrong;
+};
+
+static void *call_for_ever(void *arg)
+{
+    struct caller *c = arg;
+    const char *texts[] = {"一条评论", "another one"};
+    const Bloginfer__V1__ClassifyResponse *rep;
+    struct arena a;
+
+    arena_init(&a, 1 << 20);
+    for (; !*c->stop; c->n_calls++) {
+        if (ask(&a, "sentiment", texts, 2, &rep).code)
+            c->n_failed++;
+        else if (fabsf(rep->results[1]->prob - testing_prob(rep->version)) > 1e-4f)
+            c->n_wrong++;
+        arena_reset(&a);
+    }
+    arena_fini(&a);
+    return NULL;
+}
+
+static void test_no_call_fails_while_versions_change(void **state)
+{
+    (void)state;
+    atomic_bool stop = false;
+    struct caller callers[3];
+    pthread_t threads[3];
+
+    serve("sentiment", "negative,positive", 2, 1);
+    for (size_t i = 0; i < COUNT_OF(threads); i++) {
+        callers[i] = (struct caller){&stop, 0, 0, 0};
+        threads[i] = thread_start("caller", 0, call_for_ever, &callers[i]);
+    }
+    for (uint64_t v = 2; v <= 8; v++)
+        serve("sentiment", "negative,positive", 2, v);
+    stop = true;
+    for (size_t i = 0; i < COUNT_OF(threads); i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(callers[i].n_failed, 0);
+        assert_int_equal(callers[i].n_wrong, 0);
+        assert_true(callers[i].n_calls > 0);
+    }
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_without_a_model),
+        TEST(test_two_labels),
+        TEST(test_more_labels),
+        TEST(test_many_texts_answer_like_each_alone),
+        TEST(test_bad_requests_are_refused),
+        TEST(test_list_of_models),
+        TEST(test_no_call_fails_while_versions_change),
+    };
+
+    rpc_init();
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    rpc_fini();
+    return failed;
+}
