@@ -311,14 +311,18 @@ static struct status take_shard(struct corpus *c, const struct corpus_query *q, 
 
 /* ---- the whole ---- */
 
-static struct status check_query(const struct corpus_query *q, const struct task **task, struct partition *p)
+static const struct task *find_task(const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(tasks); i++)
+        if (!strcmp(tasks[i].name, name))
+            return &tasks[i];
+    return NULL;
+}
+
+static struct status check_query(const struct corpus_query *q, const struct task *task, struct partition *p)
 {
     *p = (struct partition){.n_shards = q->shard_count ? q->shard_count : 1, .seed = q->seed};
-    *task = NULL;
-    for (size_t i = 0; i < COUNT_OF(tasks); i++)
-        if (!strcmp(tasks[i].name, q->task))
-            *task = &tasks[i];
-    if (!*task)
+    if (!task)
         return status_errorf(ST_INVALID, "task \"%.64s\": sentiment or troll", q->task);
     if (p->n_shards > PARTITION_MAX_SHARDS || q->shard_index >= p->n_shards)
         return status_errorf(ST_INVALID, "shard %u/%u: the index counts from 0, the count is at most %d",
@@ -347,9 +351,9 @@ static struct status build(struct corpus *c, const struct corpus_query *q, struc
 
 struct status corpus_load(struct corpus *c, const struct corpus_query *q)
 {
-    const struct source *source = NULL;
-    const struct task *task;
-    const char *folder;
+    const struct source *source = &sample;
+    const struct task *task = find_task(q->task);
+    const char *folder = "";
     struct dataset train, eval;
     struct partition p;
     struct status st;
@@ -357,12 +361,12 @@ struct status corpus_load(struct corpus *c, const struct corpus_query *q)
     *c = (struct corpus){0};
     dataset_init(&train);
     dataset_init(&eval);
-    st = check_query(q, &task, &p);
+    st = check_query(q, task, &p);
     if (!st.code)
         st = find_source(q, &source, &folder);
     if (!st.code)
         st = read_source(source, folder, task, &train, &eval);
-    if (st.code)
+    if (st.code || !task)
         goto out;
     memcpy(c->labels, task->labels, sizeof c->labels);
     c->source = source->name;

@@ -26,7 +26,7 @@ static struct status read_all(const char *text, char *out)
             break;
         for (size_t i = 0; i < c.n_fields; i++) {
             strncat(out, c.fields[i].text, c.fields[i].size);
-            strcat(out, i + 1 < c.n_fields ? "|" : "/");
+            strncat(out, i + 1 < c.n_fields ? "|" : "/", 1);
         }
     }
     csv_fini(&c);

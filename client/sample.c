@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define SEED      20240229
-#define COIN_PART 30 /* one text in so many has a coin's label */
+#define COIN_PART 20 /* one text in so many has a coin's label */
 #define MAX_TEXT  2048
 #define N_SLOTS   (1 << 14)
 

@@ -46,7 +46,7 @@ static void write_pages(FILE *f)
 
     fprintf(f, "static const uint16_t gb2312_rank[][256] = {\n{0},\n");
     for (unsigned page = 0; page < 256; page++) {
-        const uint16_t *row = rank_of + page * 256;
+        const uint16_t *row = rank_of + (size_t)page * 256;
         page_of[page] = 0;
         if (!memcmp(row, empty, sizeof empty))
             continue;

@@ -9,11 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define N_ASCII  128
-#define N_GB2312 7445
-#define WINDOW   (1u << 16) /* buckets in one pass over the n-grams: 8 KiB of bitmap */
-
-static_assert(TEXT_N_IDS == 1 + N_ASCII + N_GB2312 + 256, "ids: padding, ASCII, GB 2312, hashed");
+#define N_ASCII      128
+#define FIRST_HASHED (TEXT_N_IDS - 256)
+#define WINDOW       (1u << 16) /* buckets in one pass over the n-grams: 8 KiB of bitmap */
 
 /* The code point at s; returns its bytes, or 0 where s is not UTF-8 (RFC 3629, section 4). */
 static size_t utf8_next(const unsigned char *s, size_t left, uint32_t *point)
@@ -110,7 +108,7 @@ uint16_t text_id(uint32_t point)
         return (uint16_t)(1 + point);
     if (rank)
         return (uint16_t)(N_ASCII + rank);
-    return (uint16_t)(1 + N_ASCII + N_GB2312 + (point * 0x9E3779B1u >> 24));
+    return (uint16_t)(FIRST_HASHED + (point * 0x9E3779B1u >> 24));
 }
 
 static uint32_t hash_pair(uint32_t a, uint32_t b, uint32_t n_buckets)
@@ -181,7 +179,7 @@ struct status text_tokenise(struct text_tokens *out, struct arena *arena, const 
     struct status st;
     uint32_t *points;
     char *clean;
-    size_t n;
+    size_t n = 0;
 
     if (size > TEXT_MAX_BYTES)
         return status_errorf(ST_INVALID, "text of %zu bytes: at most %d are read", size, TEXT_MAX_BYTES);
