@@ -22,7 +22,9 @@ struct watch {
     uint32_t rounds;     /* of the run; 0: not known yet */
     uint32_t shown;      /* rounds printed */
     double seconds;      /* of these rounds together */
+    double accuracy;     /* of the last of them */
     int64_t round_start; /* clock_now() when the current round was first seen */
+    double round_done;   /* how much of it was done by then, 0 to 1 */
     int64_t start;       /* clock_now() minus what the run had taken already */
     bool complained;     /* about a connection that broke, once */
     bool ended;
@@ -71,6 +73,7 @@ static void show_round(struct watch *w, const Bloginfer__V1__RoundResult *r)
     clear_live(w);
     w->shown = r->round;
     w->seconds += r->seconds;
+    w->accuracy = r->eval_accuracy;
     w->round_start = 0;
     snprintf(round, sizeof round, "%u/%u", r->round, w->rounds);
     printf("%7s  %10.4f  %8.4f  %7u  %9s  %9s  %9s  %7.1f  %8s\n", round, r->train_loss, r->eval_accuracy, r->workers,
@@ -83,12 +86,12 @@ static void show_round(struct watch *w, const Bloginfer__V1__RoundResult *r)
 /* Seconds to the end of the run: finished rounds tell how long one takes, the first tells it by its exchanges. */
 static double remaining(const struct watch *w, const Bloginfer__V1__RoundProgress *p, double done)
 {
-    double spent = clock_seconds(w->round_start), a_round;
+    double spent = clock_seconds(w->round_start), seen = done - w->round_done, a_round;
 
     if (w->shown)
         a_round = w->seconds / w->shown;
-    else if (done > 0.02)
-        a_round = spent / done;
+    else if (seen > 0.01)
+        a_round = spent / seen;
     else
         return -1;
     return a_round * (w->rounds - (p->round ? p->round : 1) + 1 - done);
@@ -101,9 +104,11 @@ static void show_progress(struct watch *w, const Bloginfer__V1__RoundProgress *p
 
     if (!w->terminal || !w->announced || p->round <= w->shown)
         return;
-    if (!w->round_start)
-        w->round_start = clock_now();
     done = done > 1 ? 1 : done;
+    if (!w->round_start) {
+        w->round_start = clock_now();
+        w->round_done = done;
+    }
     int filled = (int)(done * BAR_CELLS);
     memset(bar, '-', BAR_CELLS);
     memset(bar, '#', (size_t)filled);
@@ -134,8 +139,9 @@ static void show_end(struct watch *w, const Bloginfer__V1__Run *run)
     clear_live(w);
     switch (run->state) {
     case BLOGINFER__V1__RUN_STATE__RUN_STATE_FINISHED:
-        printf("published %s version %" PRIu64 ", %s%s%s\n", run->config ? run->config->task : "", run->version,
-               run->promoted ? "now in production" : "kept as candidate", *message ? ": " : "", message);
+        printf("published %s version %" PRIu64 " (accuracy %.4f), %s%s%s\n", run->config ? run->config->task : "",
+               run->version, w->accuracy, run->promoted ? "now in production" : "kept as candidate",
+               *message ? ": " : "", message);
         w->code = CTL_OK;
         break;
     case BLOGINFER__V1__RUN_STATE__RUN_STATE_STOPPED:
