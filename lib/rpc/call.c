@@ -78,9 +78,11 @@ int64_t time_from_grpc(gpr_timespec t)
 bool call_batch(struct rpc_call *call, struct tag *tag, void (*done)(struct rpc_call *call, bool ok),
                 const grpc_op *ops, size_t n)
 {
+    grpc_call *core = call->call; /* read before the call is given away, here and wherever a tag is */
+
     *tag = (struct tag){done, call};
     TAG_GIVEN(tag);
-    grpc_call_error e = grpc_call_start_batch(call->call, ops, n, tag, NULL);
+    grpc_call_error e = grpc_call_start_batch(core, ops, n, tag, NULL);
     if (e != GRPC_CALL_OK)
         log_error("rpc_batch_refused", log_s("why", grpc_call_error_to_string(e)));
     return e == GRPC_CALL_OK;

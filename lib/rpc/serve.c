@@ -374,7 +374,6 @@ static struct rpc_call *call_for(struct rpc_server *s, size_t arena_limit)
 
     call->server = s;
     call->arrived = (struct tag){step_arrived, call};
-    TAG_GIVEN(&call->arrived);
     return call;
 }
 
@@ -390,9 +389,10 @@ void serve_arm(struct method *m)
     call->max_total = m->def->max_total;
     if (m->def->stream)
         call->queue = grpc_completion_queue_create_for_next(NULL);
+    grpc_completion_queue *queue = call->queue ? call->queue : s->queue;
+    TAG_GIVEN(&call->arrived);
     if (grpc_server_request_registered_call(s->server, m->handle, &call->call, &call->call_deadline, &call->headers,
-                                            m->client_streams ? NULL : &call->payload,
-                                            call->queue ? call->queue : s->queue, s->queue, &call->arrived))
+                                            m->client_streams ? NULL : &call->payload, queue, s->queue, &call->arrived))
         call_free(call);
 }
 
@@ -400,6 +400,7 @@ void serve_arm_unknown(struct rpc_server *s)
 {
     struct rpc_call *call = call_for(s, 4096);
 
+    TAG_GIVEN(&call->arrived);
     if (grpc_server_request_call(s->server, &call->call, &call->details, &call->headers, s->queue, s->queue,
                                  &call->arrived))
         call_free(call);
