@@ -1,0 +1,439 @@
+/* gateway_test.c - the routes over real HTTP, in front of real gRPC servers of this process whose answers the tests
+ * choose: every error that a backend can give, and what becomes of it. The true services are met in tests/. */
+#include "bloginfer/v1/classify.pb-c.h"
+#include "bloginfer/v1/detect.pb-c.h"
+#include "gateway.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MAX_IMAGE 3000
+
+/* What the backends answer. */
+static _Atomic enum code answer_code;
+static atomic_bool hang;
+static char seen_text[64], seen_task[64], seen_id[64];
+static size_t seen_image;
+static float seen_threshold;
+
+static struct status answer(struct rpc_call *call)
+{
+    const char *id = rpc_metadata(call, "x-request-id");
+
+    snprintf(seen_id, sizeof seen_id, "%s", id ? id : "");
+    while (atomic_load(&hang))
+        clock_sleep_ms(1);
+    if (atomic_load(&answer_code))
+        return status_errorf(answer_code, "words of the backend at 10.0.0.7");
+    return status_ok();
+}
+
+static struct status classify(struct rpc_call *call, const void *in, void *out)
+{
+    static Bloginfer__V1__Classification one = BLOGINFER__V1__CLASSIFICATION__INIT;
+    static Bloginfer__V1__Classification *results[] = {&one};
+    const Bloginfer__V1__ClassifyRequest *req = in;
+    Bloginfer__V1__ClassifyResponse *rep = out;
+
+    snprintf(seen_text, sizeof seen_text, "%s", req->texts[0]);
+    snprintf(seen_task, sizeof seen_task, "%s", req->task);
+    one.label = "positive";
+    one.prob = 0.1F;
+    rep->results = results;
+    rep->n_results = 1;
+    rep->version = 7;
+    return answer(call);
+}
+
+static struct status list_models(struct rpc_call *call, const void *in, void *out)
+{
+    static char *labels[] = {"negative", "positive"};
+    static Bloginfer__V1__ServedModel one = BLOGINFER__V1__SERVED_MODEL__INIT;
+    static Bloginfer__V1__ServedModel *models[] = {&one};
+    Bloginfer__V1__ListServedModelsResponse *rep = out;
+
+    (void)call;
+    (void)in;
+    one.task = "sentiment";
+    one.version = 7;
+    one.labels = labels;
+    one.n_labels = 2;
+    rep->models = models;
+    rep->n_models = 1;
+    return status_ok();
+}
+
+static struct status detect(struct rpc_call *call, const void *in, void *out)
+{
+    static Bloginfer__V1__Box box = BLOGINFER__V1__BOX__INIT;
+    static Bloginfer__V1__DetectedObject dog = BLOGINFER__V1__DETECTED_OBJECT__INIT;
+    static Bloginfer__V1__DetectedObject *objects[] = {&dog};
+    const Bloginfer__V1__DetectRequest *req = in;
+    Bloginfer__V1__DetectResponse *rep = out;
+
+    seen_image = req->image.len;
+    seen_threshold = req->threshold;
+    box.left = 1.5F;
+    box.top = 2;
+    box.width = 30.125F;
+    box.height = 4;
+    dog.label = "dog";
+    dog.confidence = 0.75F;
+    dog.box = &box;
+    rep->objects = objects;
+    rep->n_objects = 1;
+    return answer(call);
+}
+
+static struct status describe(struct rpc_call *call, const void *in, void *out)
+{
+    (void)call;
+    (void)in;
+    (void)out;
+    return status_ok();
+}
+
+static const struct rpc_method classify_methods[] = {RPC_UNARY("Classify", classify),
+                                                     RPC_UNARY("ListServedModels", list_models)};
+static const struct rpc_method detect_methods[] = {RPC_UNARY("Detect", detect),
+                                                   RPC_UNARY("DescribeDetector", describe)};
+
+/* ---- one gateway over one server that plays inference and detector; the aggregator and the trainer are down ---- */
+
+static struct rpc_server *backends;
+static struct http_server *http;
+static struct gateway gateway = {.deadline_ms = 300, .max_image_bytes = MAX_IMAGE};
+static char target[32];
+static struct monitor_target targets[] = {
+    {&gateway.inference, NULL, "inference"},
+    {&gateway.detector, NULL, "detector"},
+    {&gateway.aggregator, NULL, "aggregator"},
+    {NULL, "127.0.0.1:1", "trainer"},
+};
+static struct http_route routes[] = {
+    {"POST", "/predict", predict_post, PREDICT_MAX_BODY},
+    {"POST", "/api/object_detection", detect_post, 1 << 16},
+    {"GET", "/api/status", status_show, 0},
+    {"GET", "/healthz", status_healthz, 0},
+    {"GET", "/readyz", status_readyz, 0},
+    {"GET", "/", pages_get, 0},
+    {"GET", "/openapi.json", pages_get, 0},
+    {"GET", "/static/{name}", pages_get, 0},
+};
+
+static void ok(struct status st)
+{
+    if (st.code)
+        fail_msg("%s", st.msg);
+}
+
+static void start_backends(int port)
+{
+    struct rpc_server_config config = {.listen = "127.0.0.1", .port = port, .workers = 2, .queue = 8, .drain_ms = 100};
+
+    ok(rpc_server_new(&backends, &config));
+    ok(rpc_server_add(backends, &bloginfer__v1__classify_service__descriptor, classify_methods,
+                      COUNT_OF(classify_methods), NULL));
+    ok(rpc_server_add(backends, &bloginfer__v1__detect_service__descriptor, detect_methods, COUNT_OF(detect_methods),
+                      NULL));
+    ok(rpc_server_start(backends));
+}
+
+static void connect_to(struct backend *b, const char *name, const char *to, const char *service)
+{
+    struct rpc_client_config config = {.target = to};
+
+    *b = (struct backend){.name = name, .target = to, .service = service};
+    ok(rpc_client_new(&b->client, &config));
+}
+
+static void wait_state(const char *name, enum monitor_state state)
+{
+    for (int64_t until = clock_after_ms(20000); monitor_state(gateway.monitor, name) != state && clock_now() < until;)
+        clock_sleep_ms(5);
+    assert_int_equal(monitor_state(gateway.monitor, name), state);
+}
+
+static int set_up(void **state)
+{
+    struct http_config config = {
+        .listen = "127.0.0.1", .routes = routes, .n_routes = COUNT_OF(routes), .service = &gateway, .quiet = true};
+
+    (void)state;
+    rpc_init();
+    start_backends(0);
+    snprintf(target, sizeof target, "127.0.0.1:%d", rpc_server_port(backends));
+    connect_to(&gateway.inference, "inference", target, "bloginfer.v1.ClassifyService");
+    connect_to(&gateway.detector, "detector", target, "bloginfer.v1.DetectService");
+    connect_to(&gateway.aggregator, "aggregator", "127.0.0.1:1", "bloginfer.v1.ModelRegistryService");
+    gateway.monitor = monitor_start(targets, COUNT_OF(targets));
+    ok(http_start(&http, &config));
+    wait_state("inference", MONITOR_SERVING);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    http_stop(http);
+    monitor_stop(gateway.monitor);
+    rpc_client_free(gateway.inference.client);
+    rpc_client_free(gateway.detector.client);
+    rpc_client_free(gateway.aggregator.client);
+    rpc_server_stop(backends);
+    rpc_fini();
+    return 0;
+}
+
+/* Headers and body of the answer; the caller's, to free. */
+static char *ask(const char *verb, const char *path, const char *headers, const char *body)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)http_port(http))};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct buf b = BUF_INIT((size_t)8 << 20);
+    char block[4096];
+    ssize_t n;
+
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    dprintf(fd, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n%s\r\n%s", verb, path,
+            strlen(body), headers, body);
+    while ((n = recv(fd, block, sizeof block, 0)) > 0)
+        buf_add(&b, block, (size_t)n);
+    close(fd);
+    return buf_take(&b);
+}
+
+static void expect(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        fail_msg("no \"%s\" in:\n%.2000s", part, text);
+}
+
+static void post(const char *path, const char *body, const char *status_line, const char *part)
+{
+    char *text = ask("POST", path, "", body);
+
+    expect(text, status_line);
+    expect(text, part);
+    free(text);
+}
+
+static void test_predict(void **state)
+{
+    char *text = ask("POST", "/predict", "X-Request-Id: id-1\r\n", "{\"text\": \"好\", \"task\": \"troll\"}"),
+         host[128] = "";
+
+    (void)state;
+    gethostname(host, sizeof host - 1);
+    expect(text, "HTTP/1.1 200 OK\r\n");
+    expect(text, "Content-Type: application/json\r\n");
+    expect(text, "{\"label\":\"positive\",\"prob\":0.1,\"version\":7}");
+    expect(text, host);
+    assert_ptr_equal(strstr(strstr(text, "X-Served-By") + 1, "X-Served-By"), NULL);
+    assert_string_equal(seen_text, "好");
+    assert_string_equal(seen_task, "troll");
+    assert_string_equal(seen_id, "id-1");
+    free(text);
+    post("/predict", "{\"text\": \"\"}", "HTTP/1.1 200 ", "version");
+    assert_string_equal(seen_task, "");
+}
+
+static void test_predict_refuses(void **state)
+{
+    struct buf b = BUF_INIT(1 << 20);
+
+    (void)state;
+    post("/predict", "{}", "HTTP/1.1 400 ", "\\\"text\\\" is missing");
+    post("/predict", "{\"text\": 5}", "HTTP/1.1 400 ", "has to be a string");
+    post("/predict", "{\"text\": \"a\", \"task\": 1}", "HTTP/1.1 400 ", "\\\"task\\\" has to be a string");
+    buf_puts(&b, "{\"text\": \"");
+    while (b.size < (64 << 10) + 16)
+        buf_puts(&b, "aaaaaaaaaaaaaaaa");
+    buf_puts(&b, "\"}");
+    post("/predict", b.data, "HTTP/1.1 400 ", "limit of 65536 bytes");
+    buf_fini(&b);
+}
+
+static void test_detect(void **state)
+{
+    (void)state;
+    post("/api/object_detection", "{\"id\": \"a-1\", \"image\": \"Zm9vYg==\", \"threshold\": 0.5}", "HTTP/1.1 200 ",
+         "{\"id\":\"a-1\",\"objects\":[{\"label\":\"dog\",\"accuracy\":0.75,"
+         "\"rectangle\":{\"height\":4.0,\"left\":1.5,\"top\":2.0,\"width\":30.13}}]}");
+    assert_int_equal(seen_image, 4);
+    assert_true(seen_threshold == 0.5F);
+    post("/api/object_detection", "{\"id\": \"2\", \"image\": \"data:image/png;base64,Zm9v\"}", "HTTP/1.1 200 ", "dog");
+    assert_int_equal(seen_image, 3);
+    assert_true(seen_threshold == 0);
+    post("/api/object_detection", "\"{\\\"id\\\": \\\"3\\\", \\\"image\\\": \\\"Zm9v\\\"}\"", "HTTP/1.1 200 ", "\"3\"");
+}
+
+static void test_detect_refuses(void **state)
+{
+    struct buf b = BUF_INIT(1 << 20);
+
+    (void)state;
+    post("/api/object_detection", "{\"image\": \"Zm9v\"}", "HTTP/1.1 400 ", "\\\"id\\\" is missing");
+    post("/api/object_detection", "{\"id\": \"1\"}", "HTTP/1.1 400 ", "\\\"image\\\" is missing");
+    post("/api/object_detection", "{\"id\": \"1\", \"image\": \"\"}", "HTTP/1.1 400 ", "empty");
+    post("/api/object_detection", "{\"id\": \"1\", \"image\": \"%%%%\"}", "HTTP/1.1 400 ", "not base64");
+    post("/api/object_detection", "{\"id\": \"1\", \"image\": \"data:nothing\"}", "HTTP/1.1 400 ", "not base64");
+    post("/api/object_detection", "{\"id\": \"1\", \"image\": \"Zm9v\", \"threshold\": 2}", "HTTP/1.1 400 ",
+         "0.001 to 1");
+    buf_puts(&b, "{\"id\": \"1\", \"image\": \"");
+    for (int i = 0; i <= MAX_IMAGE / 3; i++)
+        buf_puts(&b, "Zm9v");
+    buf_puts(&b, "\"}");
+    post("/api/object_detection", b.data, "HTTP/1.1 413 ", "limit");
+    buf_fini(&b);
+}
+
+static void test_errors_of_a_backend(void **state)
+{
+    static const struct {
+        enum code code;
+        const char *status_line, *message;
+        bool shown; /* the backend's words */
+    } cases[] = {
+        {ST_INVALID, "HTTP/1.1 400 ", "words of the backend", true},
+        {ST_NOT_FOUND, "HTTP/1.1 400 ", "words of the backend", true},
+        {ST_PRECONDITION, "HTTP/1.1 503 ", "words of the backend", true},
+        {ST_EXHAUSTED, "HTTP/1.1 503 ", "too much to do", false},
+        {ST_UNAVAILABLE, "HTTP/1.1 503 ", "cannot be reached", false},
+        {ST_DEADLINE, "HTTP/1.1 504 ", "in time", false},
+        {ST_INTERNAL, "HTTP/1.1 502 ", "failed", false},
+        {ST_UNKNOWN, "HTTP/1.1 502 ", "failed", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char *text;
+
+        atomic_store(&answer_code, cases[i].code);
+        text = ask("POST", "/predict", "", "{\"text\": \"x\"}");
+        expect(text, cases[i].status_line);
+        expect(text, cases[i].message);
+        expect(text, code_name(cases[i].code));
+        assert_int_equal(strstr(text, "10.0.0.7") != NULL, cases[i].shown);
+        assert_int_equal(strstr(text, "Retry-After: ") != NULL, strstr(text, " 503 ") != NULL);
+        free(text);
+    }
+    atomic_store(&answer_code, ST_OK);
+}
+
+static void test_a_backend_that_hangs_is_504_in_time(void **state)
+{
+    int64_t start = clock_now();
+
+    (void)state;
+    atomic_store(&hang, true);
+    post("/predict", "{\"text\": \"x\"}", "HTTP/1.1 504 ", "inference did not answer in time");
+    atomic_store(&hang, false);
+    assert_true(clock_seconds(start) < 5);
+}
+
+static void test_status_and_probes(void **state)
+{
+    char *text = ask("GET", "/api/status", "", "");
+
+    (void)state;
+    expect(text, "{\"name\":\"inference\",\"state\":\"serving\",\"models\":[{\"task\":\"sentiment\",\"version\":7,");
+    expect(text, "{\"name\":\"detector\",\"state\":\"serving\",\"models\":[]}"); /* without weights */
+    expect(text, "{\"name\":\"aggregator\",\"state\":\"down\",\"models\":[]}");
+    expect(text, "{\"name\":\"trainer\",\"state\":\"down\"}");
+    expect(text, "\"ready\":true");
+    free(text);
+    text = ask("GET", "/readyz", "", "");
+    expect(text, "HTTP/1.1 200 ");
+    free(text);
+}
+
+static void test_backends_that_go_and_come(void **state)
+{
+    int port = rpc_server_port(backends);
+    char *text;
+
+    (void)state;
+    rpc_server_set_serving(backends, "bloginfer.v1.ClassifyService", false);
+    wait_state("inference", MONITOR_NOT_SERVING);
+    rpc_server_stop(backends);
+    wait_state("inference", MONITOR_DOWN);
+    wait_state("detector", MONITOR_DOWN);
+    text = ask("GET", "/readyz", "", "");
+    expect(text, "HTTP/1.1 503 ");
+    free(text);
+    text = ask("GET", "/healthz", "", "");
+    expect(text, "HTTP/1.1 200 ");
+    free(text);
+    post("/predict", "{\"text\": \"x\"}", "HTTP/1.1 503 ", "inference cannot be reached");
+    start_backends(port);
+    wait_state("inference", MONITOR_SERVING);
+    post("/predict", "{\"text\": \"x\"}", "HTTP/1.1 200 ", "positive");
+}
+
+static void test_pages_are_whole_and_bring_their_own_parts(void **state)
+{
+    static const char *const paths[] = {"/",
+                                        "/openapi.json",
+                                        "/static/style.css",
+                                        "/static/app.js",
+                                        "/static/docs.js",
+                                        "/static/lang.js",
+                                        "/static/icon.svg"};
+    char header[128];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(paths); i++) {
+        char *text = ask("GET", paths[i], "", ""), *again, *etag;
+
+        expect(text, "HTTP/1.1 200 ");
+        expect(text, "Content-Security-Policy: default-src 'none'; script-src 'self'");
+        etag = strstr(text, "ETag: ") + 6;
+        snprintf(header, sizeof header, "If-None-Match: %.*s\r\n", (int)strcspn(etag, "\r"), etag);
+        again = ask("GET", paths[i], header, "");
+        expect(again, "HTTP/1.1 304 ");
+        free(again);
+        free(text);
+    }
+    char *page = ask("GET", "/", "", "");
+    assert_null(strstr(page, "http://"));
+    assert_null(strstr(page, "https://"));
+    assert_null(strstr(page, "<style"));
+    assert_null(strstr(page, "onclick"));
+    free(page);
+    page = ask("GET", "/static/main.c", "", "");
+    expect(page, "HTTP/1.1 404 ");
+    free(page);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_predict),
+        cmocka_unit_test(test_predict_refuses),
+        cmocka_unit_test(test_detect),
+        cmocka_unit_test(test_detect_refuses),
+        cmocka_unit_test(test_errors_of_a_backend),
+        cmocka_unit_test(test_a_backend_that_hangs_is_504_in_time),
+        cmocka_unit_test(test_status_and_probes),
+        cmocka_unit_test(test_backends_that_go_and_come),
+        cmocka_unit_test(test_pages_are_whole_and_bring_their_own_parts),
+    };
+
+    log_init("gateway_test", "error");
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
