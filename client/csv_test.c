@@ -14,22 +14,24 @@
 /* Reads all of `text`; joins fields by '|' and records by '/' into out (256 bytes). */
 static struct status read_all(const char *text, char *out)
 {
+    struct buf joined = BUF_INIT(255);
     struct csv c;
     struct status st;
     bool more = true;
 
-    *out = '\0';
     csv_init(&c, "f.csv", text, strlen(text));
     for (;;) {
         st = csv_next(&c, &more);
         if (st.code || !more)
             break;
         for (size_t i = 0; i < c.n_fields; i++) {
-            strncat(out, c.fields[i].text, c.fields[i].size);
-            strncat(out, i + 1 < c.n_fields ? "|" : "/", 1);
+            buf_add(&joined, c.fields[i].text, c.fields[i].size);
+            buf_putc(&joined, i + 1 < c.n_fields ? '|' : '/');
         }
     }
     csv_fini(&c);
+    memcpy(out, joined.data ? joined.data : "", joined.size + 1);
+    buf_fini(&joined);
     return st;
 }
 
