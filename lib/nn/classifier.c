@@ -1,7 +1,6 @@
 /* classifier.c - the whole network: both directions of the LSTM, the output layer, the linear part on n-grams, the
  * loss, and the gradient of it all. */
 #include "nn/dropout.h"
-#include "nn/gemm.h"
 #include "nn/lstm.h"
 
 #include <assert.h>
@@ -70,7 +69,8 @@ static void place(struct nn_workspace *ws, struct block *b)
     ws->step_of_max = take(b, n * 2 * H, sizeof *ws->step_of_max);
     ws->features = take(b, 2 * H, sizeof *ws->features);
     ws->logits = take(b, n * ws->shape.classes, sizeof *ws->logits);
-    scratch.wt = take(b, 4 * H * width, sizeof(nn_real));
+    size_t packed = nn_packed_size(width, 4 * H), transposed = nn_packed_size(4 * H, width);
+    scratch.packed = take(b, packed > transposed ? packed : transposed, sizeof(nn_real));
     scratch.dxh = take(b, n * width, sizeof(nn_real));
     scratch.dc = take(b, n * H, sizeof(nn_real));
     scratch.row = take(b, H, sizeof(nn_real));

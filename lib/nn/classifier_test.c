@@ -183,13 +183,20 @@ static void test_loss_and_hits(void **state)
     free(grad);
 }
 
-static void check_tensor(const struct nn_tensor *t, const nn_real *grad, const double *expected)
+/* By central differences of the plain loss. Of the large tensors every fifth element, which visits all columns. */
+static void check_tensor(struct fixture *f, const struct nn_tensor *t, const nn_real *grad)
 {
-    double largest = 0, worst = 0;
+    double largest = 0, worst = 0, h = 1e-5, smoothing = (double)0.1f;
 
-    for (size_t i = t->offset; i < t->offset + t->n; i++) {
-        largest = fmax(largest, fabs(expected[i]));
-        worst = fmax(worst, fabs((double)grad[i] - expected[i]));
+    for (size_t i = t->offset; i<t->offset + t->n; i += t->n> 400 ? 5 : 1) {
+        double x = f->exact[i];
+        f->exact[i] = x + h;
+        double above = plain_loss(f->exact, f->rows, N_ROWS, smoothing);
+        f->exact[i] = x - h;
+        double expected = (above - plain_loss(f->exact, f->rows, N_ROWS, smoothing)) / (2 * h);
+        f->exact[i] = x;
+        largest = fmax(largest, fabs(expected));
+        worst = fmax(worst, fabs((double)grad[i] - expected));
     }
     if (largest == 0 || worst > TOLERANCE * largest)
         fail_msg("%s: gradient off by %.1e, largest %.1e", t->name, worst, largest);
@@ -201,22 +208,12 @@ static void test_gradient_of_every_tensor(void **state)
     const struct nn_regularisation smooth = {.label_smoothing = 0.1f};
     struct nn_tensor t[NN_N_TENSORS];
     nn_real *grad = gradient_of(f, f->rows, N_ROWS, &smooth, 0, NULL);
-    double *expected = xcalloc(f->n, sizeof *expected), h = 1e-5;
 
-    for (size_t i = 0; i < f->n; i++) {
-        double x = f->exact[i];
-        f->exact[i] = x + h;
-        double above = plain_loss(f->exact, f->rows, N_ROWS, (double)0.1f);
-        f->exact[i] = x - h;
-        expected[i] = (above - plain_loss(f->exact, f->rows, N_ROWS, (double)0.1f)) / (2 * h);
-        f->exact[i] = x;
-    }
     nn_tensors(&shape, t);
     for (size_t i = 0; i < NN_N_TENSORS; i++)
-        check_tensor(&t[i], grad, expected);
+        check_tensor(f, &t[i], grad);
     for (size_t i = 0; i < shape.embed; i++)
         assert_true(grad[i] == 0); /* padding learns nothing */
-    free(expected);
     free(grad);
 }
 

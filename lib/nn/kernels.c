@@ -2,27 +2,24 @@
  * compiler's flags for it: separate objects and one table of pointers, rather than target_clones, whose resolvers run
  * before a sanitizer is ready. Every loop is written so that the compiler vectorises it. */
 #include "nn/kernels.h"
+#include "nn/variant.h"
 
 #include <math.h>
 #include <string.h>
 
-#define PASTE_(a, b) a##_##b
-#define PASTE(a, b)  PASTE_(a, b)
-#define TEXT_(a)     #a
-#define TEXT(a)      TEXT_(a)
-
 #ifdef NN_DOUBLE
 
-static inline nn_real real_expm1(nn_real x)
+static inline nn_real exp_minus(nn_real x, nn_real less)
 {
-    return expm1(x);
+    return less == 0 ? exp(x) : expm1(x);
 }
 
 #else
 
-/* exp(x) - 1 for |x| <= 88, to 2 ulp also near 0: x = k ln 2 + r, |r| <= ln 2 / 2, then 2^k (e^r - 1) + (2^k - 1).
- * ln 2 is split in two parts (Cody and Waite 1980); e^r - 1 is its Taylor polynomial, whose rest is below 2e-8. */
-static inline float real_expm1(float x)
+/* exp(x) - less for |x| <= 80 and less 0 or 1, to 2 ulp also near 0: x = k ln 2 + r, |r| <= ln 2 / 2, then
+ * 2^k (e^r - 1) + (2^k - less). ln 2 is split in two parts (Cody and Waite 1980); e^r - 1 is its Taylor polynomial,
+ * whose rest is below 2e-8. */
+static inline float exp_minus(float x, float less)
 {
     const float to_nearest = 0x1.8p23f; /* adding it leaves round(x) in the low bits */
     float shifted = x * 1.44269504f + to_nearest, k = shifted - to_nearest;
@@ -38,26 +35,32 @@ static inline float real_expm1(float x)
     memcpy(&bits, &shifted, sizeof bits);
     bits = (bits + 127) << 23;
     memcpy(&two_k, &bits, sizeof two_k);
-    return two_k * p + (two_k - 1);
+    return two_k * p + (two_k - less);
 }
 
 #endif
 
-static inline nn_real bounded(nn_real x, nn_real limit)
+static inline nn_real real_abs(nn_real x)
 {
-    x = x < limit ? x : limit;
-    return x > -limit ? x : -limit;
+    return sizeof x == sizeof(double) ? (nn_real)fabs(x) : (nn_real)fabsf((float)x);
+}
+
+/* exp(-|x|) - less: cannot overflow; a NaN stays one. */
+static inline nn_real decay(nn_real x, nn_real less)
+{
+    x = real_abs(x);
+    return exp_minus(-(x > 80 ? 80 : x), less);
 }
 
 static inline nn_real real_sigmoid(nn_real x)
 {
-    return 1 / (2 + real_expm1(-bounded(x, 80)));
+    nn_real e = decay(x, 0);
+    return (x < 0 ? e : 1) / (1 + e);
 }
 
-/* By e = exp(-2|x|) - 1: no cancellation anywhere, exactly odd. */
 static inline nn_real real_tanh(nn_real x)
 {
-    nn_real ax = x < 0 ? -x : x, e = real_expm1(-2 * (ax < 20 ? ax : 20)), y = -e / (e + 2);
+    nn_real e = decay(2 * x, 1), y = -e / (2 + e);
     return x < 0 ? -y : y;
 }
 
@@ -73,20 +76,29 @@ static void kernel_tanh(nn_real *x, size_t n)
         x[j] = real_tanh(x[j]);
 }
 
+static inline void sigmoid_of_sum(nn_real *restrict a, const nn_real *restrict b, size_t n)
+{
+    for (size_t j = 0; j < n; j++)
+        a[j] = real_sigmoid(a[j] + b[j]);
+}
+
+static inline void tanh_of_sum(nn_real *restrict a, const nn_real *restrict b, size_t n)
+{
+    for (size_t j = 0; j < n; j++)
+        a[j] = real_tanh(a[j] + b[j]);
+}
+
 static inline void cell_row(nn_real *restrict gates, const nn_real *restrict b, const nn_real *restrict c_prev,
                             nn_real *restrict c, nn_real *restrict tc, nn_real *restrict h, nn_real *restrict pool,
                             int32_t *restrict step_of_max, size_t H, int32_t step)
 {
-#pragma GCC ivdep /* the four gates lie H apart, and j stays below H */
+    sigmoid_of_sum(gates, b, 2 * H);
+    tanh_of_sum(gates + 2 * H, b + 2 * H, H);
+    sigmoid_of_sum(gates + 3 * H, b + 3 * H, H);
     for (size_t j = 0; j < H; j++) {
-        nn_real i = real_sigmoid(gates[j] + b[j]), f = real_sigmoid(gates[H + j] + b[H + j]);
-        nn_real g = real_tanh(gates[2 * H + j] + b[2 * H + j]), o = real_sigmoid(gates[3 * H + j] + b[3 * H + j]);
-        nn_real cj = f * c_prev[j] + i * g, tcj = real_tanh(cj), hj = o * tcj;
+        nn_real cj = gates[H + j] * c_prev[j] + gates[j] * gates[2 * H + j], tcj = real_tanh(cj);
+        nn_real hj = gates[3 * H + j] * tcj;
 
-        gates[j] = i;
-        gates[H + j] = f;
-        gates[2 * H + j] = g;
-        gates[3 * H + j] = o;
         c[j] = cj;
         tc[j] = tcj;
         h[j] = hj;
@@ -225,8 +237,9 @@ static void kernel_yogi(nn_real *restrict p, const nn_real *restrict g, nn_real 
     }
 }
 
-const struct nn_kernels PASTE(nn_kernels, NN_ISA) = {
-    .isa = TEXT(NN_ISA),
+const struct nn_kernels NN_VARIANT(nn_kernels) = {
+    .isa = NN_TEXT(NN_ISA),
+    .matmul = &NN_VARIANT(nn_matmul),
     .cell = kernel_cell,
     .cell_back = kernel_cell_back,
     .dropout = kernel_dropout,

@@ -48,8 +48,24 @@ struct nn_moments {
     nn_real v_scale; /* 1 / (1 - beta2^t) */
 };
 
+/* Products with a matrix that is used many times: packed once, then c (m,n) = a (m,k) b (k,n). */
+struct nn_matmul {
+    /* b[i * row_stride + j * column_stride]; to: nn_packed_size(k, n), aligned to 64 bytes */
+    void (*pack)(nn_real *to, const nn_real *b, size_t row_stride, size_t column_stride, size_t k, size_t n);
+    void (*multiply)(nn_real *c, size_t ldc, const nn_real *a, size_t lda, const nn_real *packed, size_t m, size_t n,
+                     size_t k);
+};
+
+#define NN_MAX_COLUMNS 32 /* a packed panel's, in the widest variant */
+
+static inline size_t nn_packed_size(size_t k, size_t n)
+{
+    return (n + NN_MAX_COLUMNS - 1) / NN_MAX_COLUMNS * NN_MAX_COLUMNS * k;
+}
+
 struct nn_kernels {
     const char *isa;
+    const struct nn_matmul *matmul;
     void (*cell)(const struct nn_cell *s);
     void (*cell_back)(const struct nn_cell_back *s);
     /* to = from or to += from, each element kept (times scale) where a hash of key and its index is at least drop;
@@ -66,6 +82,7 @@ struct nn_kernels {
     void (*tanh)(nn_real *x, size_t n);
 };
 
+extern const struct nn_matmul nn_matmul_portable, nn_matmul_avx2, nn_matmul_avx512;
 extern const struct nn_kernels nn_kernels_portable, nn_kernels_avx2, nn_kernels_avx512;
 
 /* What this CPU runs best, or what BLOGINFER_NN_ISA names if the CPU has it. */

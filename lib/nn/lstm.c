@@ -62,21 +62,15 @@ void lstm_forward(const struct lstm *l, const struct lstm_batch *b, const struct
     size_t H = l->hidden, width = l->embed + H;
 
     forward_start(l, b->active[0]);
+    l->kernels->matmul->pack(l->scratch.packed, w->w, 4 * H, 1, width, 4 * H);
     for (size_t t = 0; t < b->n_steps; t++) {
         size_t at = rows_at(b, t, keep), n = b->active[t];
         nn_real *xh = l->trace.xh + at * width;
 
         embed_step(e, n, t, l->reverse, xh, width);
-        gemm(false, n, 4 * H, width, xh, width, w->w, 4 * H, 0, l->trace.gates + (keep ? at * 4 * H : 0), 4 * H);
+        l->kernels->matmul->multiply(l->trace.gates + (keep ? at * 4 * H : 0), 4 * H, xh, width, l->scratch.packed, n,
+                                     4 * H, width);
         forward_cell(l, b, w->b, t, keep);
-    }
-}
-
-static void transpose(nn_real *to, const nn_real *from, size_t rows, size_t columns)
-{
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < columns; j++)
-            to[j * rows + i] = from[i * columns + j];
     }
 }
 
@@ -113,13 +107,13 @@ void lstm_backward(const struct lstm *l, const struct lstm_batch *b, const struc
     size_t H = l->hidden, width = l->embed + H;
     size_t n_packed = b->start[b->n_steps - 1] + b->active[b->n_steps - 1];
 
-    transpose(l->scratch.wt, w->w, width, 4 * H);
+    l->kernels->matmul->pack(l->scratch.packed, w->w, 1, 4 * H, 4 * H, width); /* transposed */
     for (size_t t = b->n_steps; t-- > 0;) {
         size_t n = b->active[t];
 
         backward_cell(l, b, dpool, dw->b, t);
-        gemm(false, n, width, 4 * H, l->trace.gates + b->start[t] * 4 * H, 4 * H, l->scratch.wt, width, 0,
-             l->scratch.dxh, width);
+        l->kernels->matmul->multiply(l->scratch.dxh, width, l->trace.gates + b->start[t] * 4 * H, 4 * H,
+                                     l->scratch.packed, n, width, 4 * H);
         embed_step_back(e, n, t, l->reverse, l->scratch.dxh, width);
     }
     gemm(true, width, 4 * H, n_packed, l->trace.xh, width, l->trace.gates, 4 * H, 1, dw->w, 4 * H);

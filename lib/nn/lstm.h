@@ -32,11 +32,11 @@ struct lstm_trace {
 };
 
 struct lstm_scratch {
-    nn_real *wt;    /* (4H,E+H): w transposed */
-    nn_real *dxh;   /* (B,E+H) */
-    nn_real *dc;    /* (B,H) */
-    nn_real *row;   /* (H,) */
-    nn_real *zeros; /* (H,), all 0 */
+    nn_real *packed; /* nn_packed_size() of w, also for its transpose */
+    nn_real *dxh;    /* (B,E+H) */
+    nn_real *dc;     /* (B,H) */
+    nn_real *row;    /* (H,) */
+    nn_real *zeros;  /* (H,), all 0 */
 };
 
 struct lstm {
