@@ -142,9 +142,6 @@ struct status run_publish(struct run *r, uint64_t production, double baseline)
         r->version = verdict.version;
         r->promoted = verdict.promoted;
         pthread_mutex_unlock(&r->mu);
-        log_info("published", log_s("run", r->id), log_s("task", r->config.task),
-                 log_i("version", (int64_t)verdict.version), log_s("production", verdict.promoted ? "yes" : "no"),
-                 log_s("reason", verdict.reason));
     }
     free(model);
     free(metrics);

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +69,8 @@ pthread_t thread_start(const char *name, size_t stack_bytes, void *(*run)(void *
     if (stack_bytes)
         pthread_attr_setstacksize(&attr, stack_bytes);
     int e = pthread_create(&thread, &attr, run, arg);
+    if (e == EINVAL) /* too small for the thread-local storage of the libraries in this process */
+        e = pthread_create(&thread, NULL, run, arg);
     pthread_attr_destroy(&attr);
     if (e) {
         fprintf(stderr, "thread %s: %s\n", name, strerror(e));
