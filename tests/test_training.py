@@ -100,4 +100,6 @@ def test_a_second_run_of_the_same_task_is_refused_while_one_is_active(system, pr
     refused = system.ctl("train", "--rounds", "1", "--workers", "1", "--watch", check=False)
     assert refused.returncode != 0 and "first" in refused.stdout + refused.stderr
     stop = protos.message("bloginfer.v1.StopRunRequest")(run_id="first", reason="test")
-    assert federation.StopRun(stop, timeout=PATIENCE).run.state == 5
+    federation.StopRun(stop, timeout=PATIENCE)
+    get = protos.message("bloginfer.v1.GetRunRequest")(run_id="first")
+    wait_for(lambda: federation.GetRun(get, timeout=PATIENCE).run.state == 5, "the run has stopped")
