@@ -294,17 +294,24 @@ void run_view_fini(struct run_view *v)
 
 struct status run_save(struct run *r)
 {
+    struct run_view v;
+
+    run_view(r, &v);
+    struct status st = run_save_as(r, &v);
+    run_view_fini(&v);
+    return st;
+}
+
+struct status run_save_as(struct run *r, const struct run_view *v)
+{
     char path[PATH_MAX + 32];
-    struct checkpoint c = {.incarnation = r->incarnation, .steps_planned = r->steps_planned};
+    struct checkpoint c = {.incarnation = r->incarnation, .steps_planned = r->steps_planned, .view = *v};
 
     checkpoint_path(path, sizeof path, r);
-    run_view(r, &c.view);
     if (r->tensors_kept) {
         c.params = r->current->params;
         c.n_params = r->n_params;
         c.optimizer = r->optimizer;
     }
-    struct status st = checkpoint_save(path, &c);
-    run_view_fini(&c.view);
-    return st;
+    return checkpoint_save(path, &c);
 }

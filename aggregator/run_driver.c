@@ -203,7 +203,7 @@ static void log_round(const struct run *r, const struct run_round *o)
              log_i("bytes_down", (int64_t)o->bytes_down), log_f("seconds", o->seconds));
 }
 
-static void append_round(struct run *r, struct run_round *o)
+static void add_tally(struct run *r, struct run_round *o)
 {
     pthread_mutex_lock(&r->mu);
     o->samples = r->tally.samples;
@@ -212,11 +212,28 @@ static void append_round(struct run *r, struct run_round *o)
     o->rejected = r->tally.rejected;
     for (uint32_t i = 0; i < RUN_MAX_WORKERS; i++)
         o->workers += r->tally.contributed[i];
+    pthread_mutex_unlock(&r->mu);
+}
+
+/* The round is on disk before anybody sees it: what was seen is never done again. */
+static struct status append_round(struct run *r, const struct run_round *o)
+{
+    struct run_view v;
+
+    run_view(r, &v);
+    v.rounds = xrealloc(v.rounds, v.n_rounds + 1, sizeof *v.rounds);
+    v.rounds[v.n_rounds++] = *o;
+    struct status st = run_save_as(r, &v);
+    run_view_fini(&v);
+    if (st.code)
+        return st;
+    pthread_mutex_lock(&r->mu);
     r->rounds = xrealloc(r->rounds, r->n_rounds + 1, sizeof *r->rounds);
     r->rounds[r->n_rounds++] = *o;
     run_changed_locked(r);
     pthread_mutex_unlock(&r->mu);
     log_round(r, o);
+    return st;
 }
 
 static struct status do_round(struct run *r, uint32_t round)
@@ -246,8 +263,8 @@ static struct status do_round(struct run *r, uint32_t round)
     o.bytes_up = atomic_load(&r->bytes_up);
     o.bytes_down = atomic_load(&r->bytes_down);
     o.seconds = clock_seconds(start);
-    append_round(r, &o);
-    return run_save(r);
+    add_tally(r, &o);
+    return append_round(r, &o);
 }
 
 /* Accuracy of the production model on the rows that judged this run; NaN: there is none to compare with. */
@@ -296,26 +313,39 @@ static void drop_tensors(struct run *r)
     nn_optimizer_fini(&r->optimizer);
 }
 
-/* The words of the end reach the disk before the workers. */
+static void save_end(struct run *r, const struct run_directive *d, int64_t ended_ms)
+{
+    struct run_view v;
+
+    run_view(r, &v);
+    v.state = d->state;
+    v.ended_ms = ended_ms;
+    snprintf(v.message, sizeof v.message, "%s", d->reason);
+    r->tensors_kept = false;
+    struct status st = run_save_as(r, &v);
+    run_view_fini(&v);
+    if (st.code)
+        log_error("run_not_saved", log_s("run", r->id), log_s("error", st.msg));
+}
+
+/* The words of the end reach the disk before the workers and whoever watches. */
 static void end(struct run *r, struct status st)
 {
     struct run_directive d = {.kind = RUN_END};
+    int64_t ended_ms = clock_wall() / CLOCK_MS;
 
     pthread_mutex_lock(&r->mu);
     bool stopped = st.code == ST_CANCELLED && r->stop_asked;
     if (stopped)
         st = status_errorf(ST_CANCELLED, "%s", r->stop_reason);
-    r->ended_ms = clock_wall() / CLOCK_MS;
-    r->tensors_kept = false;
-    set_state_locked(r, stopped ? RUN_STOPPED : st.code ? RUN_FAILED : RUN_FINISHED, st.msg);
-    d.state = r->state;
     pthread_mutex_unlock(&r->mu);
+    d.state = stopped ? RUN_STOPPED : st.code ? RUN_FAILED : RUN_FINISHED;
     snprintf(d.reason, sizeof d.reason, "%s", st.msg);
 
-    struct status saved = run_save(r);
-    if (saved.code)
-        log_error("run_not_saved", log_s("run", r->id), log_s("error", saved.msg));
+    save_end(r, &d, ended_ms);
     pthread_mutex_lock(&r->mu);
+    r->ended_ms = ended_ms;
+    set_state_locked(r, d.state, st.msg);
     run_direct_locked(r, &d);
     pthread_mutex_unlock(&r->mu);
     drop_tensors(r);

@@ -91,6 +91,9 @@ void run_direct_locked(struct run *r, const struct run_directive *d);
 /* Writes the checkpoint; with the tensors while the run is active. Not under mu. */
 struct status run_save(struct run *r);
 
+/* The same with what will be shown of the run once it is on disk. */
+struct status run_save_as(struct run *r, const struct run_view *v);
+
 /* Publishes the current parameters. production: the version in production whose accuracy on the same rows is baseline; 0
  * and NaN when there is none to compare with. */
 struct status run_publish(struct run *r, uint64_t production, double baseline);
