@@ -1,0 +1,141 @@
+/* boxes.c - one candidate for every box and class over the threshold, as darknet does it. The exponentials are
+ * only taken where the objectness alone is over the threshold, which in a photo is in a few cells of thousands. */
+#include "boxes.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define NMS_OVERLAP    0.45f  /* measured best for these models */
+#define MAX_CANDIDATES 200000 /* over the threshold; a picture that has more is noise */
+#define MAX_COMPARED   2048   /* go into the suppression, which is quadratic */
+
+static float logistic(float x)
+{
+    return 1 / (1 + expf(-x));
+}
+
+/* One anchor's box in one cell: cell[k * plane] are x, y, w, h, objectness and the classes. */
+struct cell {
+    const float *data;
+    size_t plane;
+    size_t x, y;
+    float anchor_w, anchor_h; /* parts of the input */
+};
+
+static struct box_object cell_box(const struct cell *cell, struct cfg_shape grid, float width, float height)
+{
+    float cx = ((float)cell->x + logistic(cell->data[0])) / (float)grid.w * width;
+    float cy = ((float)cell->y + logistic(cell->data[cell->plane])) / (float)grid.h * height;
+    float w = expf(fminf(cell->data[2 * cell->plane], 20)) * cell->anchor_w * width;
+    float h = expf(fminf(cell->data[3 * cell->plane], 20)) * cell->anchor_h * height;
+
+    return (struct box_object){.left = cx - w / 2, .top = cy - h / 2, .width = w, .height = h};
+}
+
+static void find_in_cell(const struct cell *cell, const struct cfg_head *head, struct cfg_shape grid, float threshold,
+                         float width, float height, struct vec *found)
+{
+    float objectness = logistic(cell->data[4 * cell->plane]);
+
+    if (!(objectness >= threshold))
+        return;
+    struct box_object box = cell_box(cell, grid, width, height);
+    for (size_t k = 0; k < head->n_classes; k++) {
+        float confidence = objectness * logistic(cell->data[(5 + k) * cell->plane]);
+        struct box_object *to = confidence >= threshold ? vec_push(found) : NULL;
+        if (to) {
+            *to = box;
+            to->confidence = confidence;
+            to->class_id = (uint32_t)k;
+        }
+    }
+}
+
+static void find_in_head(const struct cfg *c, size_t index, const float *data, float threshold, float width,
+                         float height, struct vec *found)
+{
+    const struct cfg_head *head = &c->heads[index];
+    struct cfg_shape grid = c->layers[c->head_layer[index]].out;
+    size_t plane = grid.h * grid.w;
+
+    for (size_t a = 0; a < head->n_mask; a++) {
+        const float *anchor = head->anchors + 2 * head->mask[a], *planes = data + a * (5 + head->n_classes) * plane;
+        for (size_t i = 0; i < plane; i++) {
+            struct cell cell = {planes + i,
+                                plane,
+                                i % grid.w,
+                                i / grid.w,
+                                anchor[0] / (float)c->input.w,
+                                anchor[1] / (float)c->input.h};
+            find_in_cell(&cell, head, grid, threshold, width, height, found);
+        }
+    }
+}
+
+/* By falling confidence; what is equal by class and place, so that the order never depends on the sort. */
+static int compare(const void *pa, const void *pb)
+{
+    const struct box_object *a = pa, *b = pb;
+
+    if (a->confidence != b->confidence)
+        return a->confidence > b->confidence ? -1 : 1;
+    if (a->class_id != b->class_id)
+        return a->class_id < b->class_id ? -1 : 1;
+    if (a->left != b->left)
+        return a->left < b->left ? -1 : 1;
+    return a->top < b->top ? -1 : a->top > b->top;
+}
+
+float boxes_overlap(const struct box_object *a, const struct box_object *b)
+{
+    float w = fminf(a->left + a->width, b->left + b->width) - fmaxf(a->left, b->left);
+    float h = fminf(a->top + a->height, b->top + b->height) - fmaxf(a->top, b->top);
+
+    if (w <= 0 || h <= 0)
+        return 0;
+    float both = w * h;
+    return both / (a->width * a->height + b->width * b->height - both);
+}
+
+/* False when nothing of it lies in the picture. */
+static bool clip(struct box_object *o, float width, float height)
+{
+    float right = fminf(o->left + o->width, width), bottom = fminf(o->top + o->height, height);
+
+    o->left = fmaxf(o->left, 0);
+    o->top = fmaxf(o->top, 0);
+    o->width = right - o->left;
+    o->height = bottom - o->top;
+    return o->width > 0 && o->height > 0;
+}
+
+static bool is_suppressed(const struct box_object *kept, size_t n, const struct box_object *o)
+{
+    for (size_t i = 0; i < n; i++)
+        if (kept[i].class_id == o->class_id && boxes_overlap(&kept[i], o) > NMS_OVERLAP)
+            return true;
+    return false;
+}
+
+size_t boxes_find(const struct cfg *c, const float *const *heads, float threshold, float width, float height,
+                  struct box_object *objects)
+{
+    struct vec found = VEC_INIT(sizeof(struct box_object), MAX_CANDIDATES);
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n_heads; i++)
+        find_in_head(c, i, heads[i], threshold, width, height, &found);
+    if (found.n > 1)
+        qsort(found.data, found.n, sizeof(struct box_object), compare);
+    for (size_t i = 0; i < found.n && i < MAX_COMPARED && n < BOXES_MAX; i++) {
+        const struct box_object *o = VEC_AT(&found, struct box_object, i);
+        if (!is_suppressed(objects, n, o))
+            objects[n++] = *o;
+    }
+    vec_fini(&found);
+    size_t n_inside = 0;
+    for (size_t i = 0; i < n; i++)
+        if (clip(&objects[i], width, height))
+            objects[n_inside++] = objects[i];
+    return n_inside;
+}

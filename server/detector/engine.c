@@ -1,0 +1,25 @@
+/* engine.c - the list of engines. */
+#include "engine.h"
+
+#include <string.h>
+
+const struct engine_kind *engine_kind_find(const char *name)
+{
+    static const struct engine_kind *const kinds[] = {&engine_openblas, &engine_darknet};
+
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
+        if (strcmp(kinds[i]->name, name) == 0)
+            return kinds[i];
+    return NULL;
+}
+
+void engine_forward(struct engine *e, const float *input)
+{
+    e->kind->forward(e, input);
+}
+
+void engine_free(struct engine *e)
+{
+    if (e)
+        e->kind->destroy(e);
+}

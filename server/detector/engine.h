@@ -1,0 +1,34 @@
+/* engine.h - what computes a network: picture in, raw outputs of its heads out. Several can do it; which one serves is
+ * chosen by name or by trial (trial.h). An engine is for one thread at a time and shares its network with the others. */
+#ifndef DETECTOR_ENGINE_H
+#define DETECTOR_ENGINE_H
+
+#include "network.h"
+
+struct engine;
+
+struct engine_kind {
+    const char *name;
+
+    /* net: borrowed until free(). ST_UNAVAILABLE: something that this engine needs is not installed. */
+    struct status (*create)(struct engine **out, const struct network *net);
+    void (*forward)(struct engine *e, const float *input);
+    void (*destroy)(struct engine *e);
+};
+
+/* The start of every engine's own struct. */
+struct engine {
+    const struct engine_kind *kind;
+    const float *heads[CFG_MAX_HEADS]; /* raw, as the layer before [yolo] left them; valid after engine_forward() */
+};
+
+extern const struct engine_kind engine_openblas; /* im2col and sgemm; any CPU */
+extern const struct engine_kind engine_darknet;  /* darknet's own forward pass: the reference */
+
+const struct engine_kind *engine_kind_find(const char *name); /* NULL: there is none */
+
+/* input (3, h, w), 0..1. Cannot fail. */
+void engine_forward(struct engine *e, const float *input);
+void engine_free(struct engine *e); /* NULL is fine */
+
+#endif

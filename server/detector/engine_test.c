@@ -1,0 +1,142 @@
+/* engine_test.c - the engine against darknet itself on every kind of layer, and many engines at once. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "nn/nn.h"
+#include "small_model.h"
+#include "trial.h"
+
+#include <cmocka.h>
+
+#define N_THREADS 4
+#define N_ROUNDS  50
+
+static void test_openblas_computes_what_darknet_computes(void **state)
+{
+    struct network *net = small_network();
+    struct trial t;
+    (void)state;
+    struct status st = trial_run(&engine_openblas, net, &t);
+    if (st.code)
+        fail_msg("%s", st.msg);
+    assert_true(t.compared); /* Debian's darknet belongs to the packages of the build */
+    assert_true(t.error <= TRIAL_TOLERANCE && t.forward_seconds > 0);
+    network_free(net);
+}
+
+static const struct engine_kind wrong_engine;
+
+static struct status wrong_create(struct engine **out, const struct network *net)
+{
+    struct status st = engine_openblas.create(out, net);
+    (*out)->kind = &wrong_engine;
+    return st;
+}
+
+/* Right but for one number, by little. */
+static void wrong_forward(struct engine *e, const float *input)
+{
+    engine_openblas.forward(e, input);
+    ((float *)e->heads[1])[100] += 0.01f;
+}
+
+static void wrong_destroy(struct engine *e)
+{
+    engine_openblas.destroy(e);
+}
+
+static const struct engine_kind wrong_engine = {"wrong", wrong_create, wrong_forward, wrong_destroy};
+
+static void test_trial_refuses_a_wrong_engine(void **state)
+{
+    struct network *net = small_network();
+    struct trial t;
+    (void)state;
+    struct status st = trial_run(&wrong_engine, net, &t);
+    assert_int_equal(st.code, ST_INVALID);
+    assert_non_null(strstr(st.msg, "differ from darknet"));
+    network_free(net);
+}
+
+static float *inputs[N_THREADS], *wanted[N_THREADS];
+
+struct job {
+    struct network *net;
+    int first;
+    int n_wrong;
+};
+
+static void *run(void *arg)
+{
+    struct job *j = arg;
+    struct engine *e;
+    size_t n = cfg_shape_size(j->net->cfg->layers[j->net->cfg->head_layer[1]].out);
+
+    or_die(engine_openblas.create(&e, j->net));
+    for (int i = 0; i < N_ROUNDS; i++) {
+        int k = (j->first + i) % N_THREADS;
+        engine_forward(e, inputs[k]);
+        j->n_wrong += memcmp(e->heads[1], wanted[k], n * sizeof(float)) != 0;
+    }
+    engine_free(e);
+    return NULL;
+}
+
+static void test_engines_of_one_network_do_not_disturb_each_other(void **state)
+{
+    struct network *net = small_network();
+    size_t n_in = cfg_shape_size(net->cfg->input),
+           n_out = cfg_shape_size(net->cfg->layers[net->cfg->head_layer[1]].out);
+    struct engine *e;
+    struct rng rng;
+    struct job jobs[N_THREADS];
+    pthread_t threads[N_THREADS];
+    (void)state;
+    rng_init(&rng, 3);
+    assert_int_equal(engine_openblas.create(&e, net).code, ST_OK);
+    for (int k = 0; k < N_THREADS; k++) {
+        inputs[k] = xcalloc(n_in, sizeof(float));
+        wanted[k] = xcalloc(n_out, sizeof(float));
+        for (size_t i = 0; i < n_in; i++)
+            inputs[k][i] = (float)rng_uniform(&rng);
+        engine_forward(e, inputs[k]);
+        memcpy(wanted[k], e->heads[1], n_out * sizeof(float));
+    }
+    engine_free(e);
+    for (int k = 0; k < N_THREADS; k++) {
+        jobs[k] = (struct job){net, k, 0};
+        threads[k] = thread_start("engine", 0, run, &jobs[k]);
+    }
+    for (int k = 0; k < N_THREADS; k++) {
+        pthread_join(threads[k], NULL);
+        assert_int_equal(jobs[k].n_wrong, 0);
+    }
+    for (int k = 0; k < N_THREADS; k++) {
+        free(inputs[k]);
+        free(wanted[k]);
+    }
+    network_free(net);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    assert_ptr_equal(engine_kind_find("openblas"), &engine_openblas);
+    assert_ptr_equal(engine_kind_find("darknet"), &engine_darknet);
+    assert_null(engine_kind_find("auto"));
+}
+
+int main(int argc, char **argv)
+{
+    (void)argc;
+    nn_setup_blas(argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_openblas_computes_what_darknet_computes),
+        cmocka_unit_test(test_trial_refuses_a_wrong_engine),
+        cmocka_unit_test(test_engines_of_one_network_do_not_disturb_each_other),
+        cmocka_unit_test(test_names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

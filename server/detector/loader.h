@@ -1,0 +1,24 @@
+/* loader.h - from a model's name to a model: looks its files up along a list of folders, checks them, corrects what is
+ * known to be wrong, and knows the threshold that suits it. */
+#ifndef DETECTOR_LOADER_H
+#define DETECTOR_LOADER_H
+
+#include "network.h"
+
+struct model {
+    char *name; /* "yolov3-tiny" */
+    struct network *network;
+    char **labels; /* (classes,), views into label_text */
+    char *label_text;
+    float threshold;                  /* the model's own default */
+    char sha256[2 * SHA256_SIZE + 1]; /* of the weights file */
+    char description[256];            /* remarks for a person; no paths */
+};
+
+/* Looks for NAME.cfg, NAME.weights and NAME.names (else coco.names), each on its own, in the folders of `path`,
+ * separated by colons; the first hit counts. ST_NOT_FOUND, ST_INVALID: the message may go to clients, since it names
+ * files without their folders. ST_INVALID for a name that is not a plain file name, too. */
+struct status loader_load(struct model **out, const char *name, const char *path);
+void model_free(struct model *m);
+
+#endif
