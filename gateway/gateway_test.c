@@ -13,6 +13,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 /* What the backends answer. */
 static _Atomic enum code answer_code;
 static atomic_bool hang;
+static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER; /* guards what the backends saw */
 static char seen_text[64], seen_task[64], seen_id[64];
 static size_t seen_image;
 static float seen_threshold;
@@ -33,7 +35,9 @@ static struct status answer(struct rpc_call *call)
 {
     const char *id = rpc_metadata(call, "x-request-id");
 
+    pthread_mutex_lock(&mu);
     snprintf(seen_id, sizeof seen_id, "%s", id ? id : "");
+    pthread_mutex_unlock(&mu);
     while (atomic_load(&hang))
         clock_sleep_ms(1);
     if (atomic_load(&answer_code))
@@ -43,15 +47,19 @@ static struct status answer(struct rpc_call *call)
 
 static struct status classify(struct rpc_call *call, const void *in, void *out)
 {
-    static Bloginfer__V1__Classification one = BLOGINFER__V1__CLASSIFICATION__INIT;
-    static Bloginfer__V1__Classification *results[] = {&one};
+    Bloginfer__V1__Classification **results = arena_alloc(rpc_arena(call), sizeof *results);
+    Bloginfer__V1__Classification *one = arena_alloc(rpc_arena(call), sizeof *one);
     const Bloginfer__V1__ClassifyRequest *req = in;
     Bloginfer__V1__ClassifyResponse *rep = out;
 
+    pthread_mutex_lock(&mu);
     snprintf(seen_text, sizeof seen_text, "%s", req->texts[0]);
     snprintf(seen_task, sizeof seen_task, "%s", req->task);
-    one.label = "positive";
-    one.prob = 0.1F;
+    pthread_mutex_unlock(&mu);
+    bloginfer__v1__classification__init(one);
+    one->label = "positive";
+    one->prob = 0.1F;
+    results[0] = one;
     rep->results = results;
     rep->n_results = 1;
     rep->version = 7;
@@ -61,16 +69,17 @@ static struct status classify(struct rpc_call *call, const void *in, void *out)
 static struct status list_models(struct rpc_call *call, const void *in, void *out)
 {
     static char *labels[] = {"negative", "positive"};
-    static Bloginfer__V1__ServedModel one = BLOGINFER__V1__SERVED_MODEL__INIT;
-    static Bloginfer__V1__ServedModel *models[] = {&one};
+    Bloginfer__V1__ServedModel **models = arena_alloc(rpc_arena(call), sizeof *models);
+    Bloginfer__V1__ServedModel *one = arena_alloc(rpc_arena(call), sizeof *one);
     Bloginfer__V1__ListServedModelsResponse *rep = out;
 
-    (void)call;
     (void)in;
-    one.task = "sentiment";
-    one.version = 7;
-    one.labels = labels;
-    one.n_labels = 2;
+    bloginfer__v1__served_model__init(one);
+    one->task = "sentiment";
+    one->version = 7;
+    one->labels = labels;
+    one->n_labels = 2;
+    models[0] = one;
     rep->models = models;
     rep->n_models = 1;
     return status_ok();
@@ -78,21 +87,26 @@ static struct status list_models(struct rpc_call *call, const void *in, void *ou
 
 static struct status detect(struct rpc_call *call, const void *in, void *out)
 {
-    static Bloginfer__V1__Box box = BLOGINFER__V1__BOX__INIT;
-    static Bloginfer__V1__DetectedObject dog = BLOGINFER__V1__DETECTED_OBJECT__INIT;
-    static Bloginfer__V1__DetectedObject *objects[] = {&dog};
+    Bloginfer__V1__Box *box = arena_alloc(rpc_arena(call), sizeof *box);
+    Bloginfer__V1__DetectedObject *dog = arena_alloc(rpc_arena(call), sizeof *dog);
+    Bloginfer__V1__DetectedObject **objects = arena_alloc(rpc_arena(call), sizeof *objects);
     const Bloginfer__V1__DetectRequest *req = in;
     Bloginfer__V1__DetectResponse *rep = out;
 
+    pthread_mutex_lock(&mu);
     seen_image = req->image.len;
     seen_threshold = req->threshold;
-    box.left = 1.5F;
-    box.top = 2;
-    box.width = 30.125F;
-    box.height = 4;
-    dog.label = "dog";
-    dog.confidence = 0.75F;
-    dog.box = &box;
+    pthread_mutex_unlock(&mu);
+    bloginfer__v1__box__init(box);
+    box->left = 1.5F;
+    box->top = 2;
+    box->width = 30.125F;
+    box->height = 4;
+    bloginfer__v1__detected_object__init(dog);
+    dog->label = "dog";
+    dog->confidence = 0.75F;
+    dog->box = box;
+    objects[0] = dog;
     rep->objects = objects;
     rep->n_objects = 1;
     return answer(call);
@@ -232,6 +246,21 @@ static void post(const char *path, const char *body, const char *status_line, co
     free(text);
 }
 
+static void assert_seen(const char *seen, const char *text)
+{
+    pthread_mutex_lock(&mu);
+    assert_string_equal(seen, text);
+    pthread_mutex_unlock(&mu);
+}
+
+static void assert_seen_image(size_t size, float threshold)
+{
+    pthread_mutex_lock(&mu);
+    assert_int_equal(seen_image, size);
+    assert_true(seen_threshold == threshold);
+    pthread_mutex_unlock(&mu);
+}
+
 static void test_predict(void **state)
 {
     char *text = ask("POST", "/predict", "X-Request-Id: id-1\r\n", "{\"text\": \"好\", \"task\": \"troll\"}"),
@@ -244,12 +273,12 @@ static void test_predict(void **state)
     expect(text, "{\"label\":\"positive\",\"prob\":0.1,\"version\":7}");
     expect(text, host);
     assert_ptr_equal(strstr(strstr(text, "X-Served-By") + 1, "X-Served-By"), NULL);
-    assert_string_equal(seen_text, "好");
-    assert_string_equal(seen_task, "troll");
-    assert_string_equal(seen_id, "id-1");
+    assert_seen(seen_text, "好");
+    assert_seen(seen_task, "troll");
+    assert_seen(seen_id, "id-1");
     free(text);
     post("/predict", "{\"text\": \"\"}", "HTTP/1.1 200 ", "version");
-    assert_string_equal(seen_task, "");
+    assert_seen(seen_task, "");
 }
 
 static void test_predict_refuses(void **state)
@@ -274,11 +303,9 @@ static void test_detect(void **state)
     post("/api/object_detection", "{\"id\": \"a-1\", \"image\": \"Zm9vYg==\", \"threshold\": 0.5}", "HTTP/1.1 200 ",
          "{\"id\":\"a-1\",\"objects\":[{\"label\":\"dog\",\"accuracy\":0.75,"
          "\"rectangle\":{\"height\":4.0,\"left\":1.5,\"top\":2.0,\"width\":30.13}}]}");
-    assert_int_equal(seen_image, 4);
-    assert_true(seen_threshold == 0.5F);
+    assert_seen_image(4, 0.5F);
     post("/api/object_detection", "{\"id\": \"2\", \"image\": \"data:image/png;base64,Zm9v\"}", "HTTP/1.1 200 ", "dog");
-    assert_int_equal(seen_image, 3);
-    assert_true(seen_threshold == 0);
+    assert_seen_image(3, 0);
     post("/api/object_detection", "\"{\\\"id\\\": \\\"3\\\", \\\"image\\\": \\\"Zm9v\\\"}\"", "HTTP/1.1 200 ", "\"3\"");
 }
 

@@ -83,6 +83,14 @@ static void observe(void *ctx, const char *method, const char *route, int code, 
     atomic_fetch_add(&s->n_observed, 1);
 }
 
+/* The observer is called after the answer was written. */
+static void wait_observed(struct service *s, int n)
+{
+    for (int64_t until = clock_after_ms(5000); atomic_load(&s->n_observed) < n && clock_now() < until;)
+        clock_sleep_ms(1);
+    assert_int_equal(s->n_observed, n);
+}
+
 static struct http_server *server_of(struct service *service, int64_t threads, int64_t connections, int64_t timeout_ms)
 {
     struct http_config config = {
@@ -342,7 +350,7 @@ static void test_keep_alive_and_continue(void **state)
         assert_non_null(strstr(a, "\r\n\r\nok"));
         free(a);
     }
-    assert_int_equal(service.n_observed, 3);
+    wait_observed(&service, 3);
     assert_string_equal(service.seen_route, "/echo");
     close(fd);
     http_stop(s);
@@ -371,8 +379,7 @@ static void test_more_than_threads_and_queue_gets_503(void **state)
     for (int i = 0; i < 8; i++)
         pthread_create(&threads[i], NULL, hold_one, s);
     wait_running(&service, 1);
-    for (int64_t until = clock_after_ms(5000); atomic_load(&service.n_observed) < 3 && clock_now() < until;)
-        clock_sleep_ms(1);
+    wait_observed(&service, 3);
     assert_int_equal(service.seen_code, 503); /* 1 runs, 4 wait, 3 are refused at once */
     atomic_store(&service.release, true);
     for (int i = 0; i < 8; i++) {
@@ -403,6 +410,7 @@ static void test_a_body_that_drips_is_ended(void **state)
         clock_sleep_ms(50);
     a = read_all(fd);
     assert_true(clock_seconds(start) < 4);
+    wait_observed(&service, 1);
     assert_int_equal(service.seen_code, 408);
     free(a);
     http_stop(s);
