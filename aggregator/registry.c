@@ -242,36 +242,31 @@ static struct status version_answer(struct registry *r, struct arena *a, const c
     struct pointers p = {0, 0};
     struct status st = pointers_get(r, task, &p);
 
-    *out = arena_alloc(a, sizeof **out);
-    if (!st.code && !*out)
-        st = too_large();
     if (st.code)
         return st;
+    *out = arena_alloc(a, sizeof **out);
+    if (!*out)
+        return too_large();
     bloginfer__v1__model_version__init(*out);
     return version_fill(r, a, task, version, &p, *out);
 }
 
 /* ---- the service ---- */
 
-/* Appends a task's versions. models: of the answer, with room for limit. */
-static struct status task_list(struct registry *r, struct arena *a, const char *task,
-                               Bloginfer__V1__ListModelsResponse *rep)
+/* Appends versions of one task to the answer. */
+static struct status versions_append(struct registry *r, struct arena *a, const char *task, const uint64_t *versions,
+                                     size_t n, Bloginfer__V1__ListModelsResponse *rep)
 {
-    uint64_t *versions = NULL;
-    size_t n = 0;
     struct pointers p = {0, 0};
     struct status st = pointers_get(r, task, &p);
-
-    if (!st.code)
-        st = store_list(r->dir, task, &versions, &n);
     Bloginfer__V1__ModelVersion *rows = arena_zalloc(a, n, sizeof *rows);
-    Bloginfer__V1__ModelVersion **models = arena_zalloc(a, rep->n_models + n, sizeof *models);
-    if (!st.code && (!rows || !models))
-        st = too_large();
-    if (!st.code && rep->n_models)
-        memcpy(models, rep->models, rep->n_models * sizeof *models);
-    if (!st.code)
-        rep->models = models;
+    Bloginfer__V1__ModelVersion **models = arena_zalloc(a, rep->n_models + n, sizeof(void *));
+
+    if (!rows || !models)
+        return too_large();
+    for (size_t i = 0; i < rep->n_models; i++)
+        models[i] = rep->models[i];
+    rep->models = models;
     for (size_t i = 0; i < n && !st.code; i++) {
         bloginfer__v1__model_version__init(&rows[i]);
         st = version_fill(r, a, task, versions[i], &p, &rows[i]);
@@ -280,6 +275,18 @@ static struct status task_list(struct registry *r, struct arena *a, const char *
         else
             models[rep->n_models++] = &rows[i];
     }
+    return st;
+}
+
+static struct status task_list(struct registry *r, struct arena *a, const char *task,
+                               Bloginfer__V1__ListModelsResponse *rep)
+{
+    uint64_t *versions = NULL;
+    size_t n = 0;
+    struct status st = store_list(r->dir, task, &versions, &n);
+
+    if (!st.code)
+        st = versions_append(r, a, task, versions, n, rep);
     free(versions);
     return st;
 }

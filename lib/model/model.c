@@ -467,9 +467,9 @@ static struct status header_read(FILE *f, const char *path, char **text, uint64_
     if (fstat(fileno(f), &info) || ferror(f))
         return status_errno("read %s", path);
     *file_size = n < sizeof first ? n : (uint64_t)info.st_size;
-    struct status st = length_parse(first, *file_size, length);
+    struct status st = status_prefix(length_parse(first, *file_size, length), "%s", path);
     if (st.code)
-        return status_prefix(st, "%s", path);
+        return st;
     *text = xmalloc(*length + 1);
     if (fread(*text, 1, *length, f) != *length)
         return status_errorf(ST_DATA_LOSS, "%s: truncated", path);
