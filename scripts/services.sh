@@ -95,7 +95,7 @@ command_of() {
 
 probe() { # SERVICE PATH: the body's first line; fails unless the answer is 200
     local body rc=0
-    body=$(curl -sS --noproxy '*' -m 3 -f --fail-with-body "http://127.0.0.1:${METRICS[$1]}$2" 2>/dev/null) || rc=1
+    body=$(curl -sS --noproxy '*' -m 3 --fail-with-body "http://127.0.0.1:${METRICS[$1]}$2" 2>/dev/null) || rc=1
     printf '%s\n' "${body%%$'\n'*}"
     return $rc
 }
