@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 
 const char *format_bytes(char *text, uint64_t bytes)
@@ -55,6 +54,6 @@ const char *format_time(char *text, int64_t unix_ms)
     struct tm tm;
 
     if (unix_ms <= 0 || !localtime_r(&seconds, &tm) || !strftime(text, FORMAT_SIZE, "%Y-%m-%d %H:%M:%S", &tm))
-        strcpy(text, "-");
+        snprintf(text, FORMAT_SIZE, "-");
     return text;
 }

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct ctl_command *const commands[] = {&ctl_train,    &ctl_watch,  &ctl_runs,   &ctl_models,
-                                                     &ctl_classify, &ctl_detect, &ctl_status, &ctl_health};
+static const struct ctl_command *const commands[] = {&ctl_train,  &ctl_watch,  &ctl_runs,   &ctl_models, &ctl_classify,
+                                                     &ctl_detect, &ctl_status, &ctl_health, NULL};
 
 #define AT(member) offsetof(struct ctl_settings, member)
 static const struct config_option common[] = {
@@ -38,8 +38,8 @@ static bool takes_value(const char *word)
 {
     if (is_value_option(common, COUNT_OF(common), word))
         return true;
-    for (size_t i = 0; i < COUNT_OF(commands); i++)
-        if (is_value_option(commands[i]->options, commands[i]->n_options, word))
+    for (const struct ctl_command *const *c = commands; *c; c++)
+        if (is_value_option((*c)->options, (*c)->n_options, word))
             return true;
     return false;
 }
@@ -60,9 +60,9 @@ static const char *command_word(int argc, char **argv)
 
 static const struct ctl_command *find_command(const char *word)
 {
-    for (size_t i = 0; i < COUNT_OF(commands); i++)
-        if (!strcmp(commands[i]->name, word))
-            return commands[i];
+    for (const struct ctl_command *const *c = commands; *c; c++)
+        if (!strcmp((*c)->name, word))
+            return *c;
     return NULL;
 }
 
@@ -71,11 +71,11 @@ static const char *general_help(struct buf *b)
 {
     buf_puts(b,
              "Trains models, manages their versions and asks the services.\n\nCommands (COMMAND --help tells more):");
-    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+    for (const struct ctl_command *const *c = commands; *c; c++) {
         char call[80];
 
-        snprintf(call, sizeof call, "%s %s", commands[i]->name, commands[i]->words);
-        buf_printf(b, "\n  %-42s %s", call, commands[i]->summary);
+        snprintf(call, sizeof call, "%s %s", (*c)->name, (*c)->words);
+        buf_printf(b, "\n  %-42s %s", call, (*c)->summary);
     }
     buf_puts(b, "\n\nExit codes: 0 done, 1 failed, 2 wrong usage.");
     return b->data;

@@ -164,8 +164,8 @@ void table_print(struct table *t, FILE *out, int width)
         room = 1;
     for (size_t i = 0; i < t->n_columns && !t->headless; i++)
         print_cell(t, i, t->columns[i].header, room, out);
-    for (size_t i = 0; i < t->cells.n; i++)
-        print_cell(t, i % t->n_columns, *VEC_AT(&t->cells, char *, i), room, out);
+    for (size_t i = 0, column = 0; i < t->cells.n; i++, column = column + 1 < t->n_columns ? column + 1 : 0)
+        print_cell(t, column, *VEC_AT(&t->cells, char *, i), room, out);
     for (size_t i = 0; i < t->cells.n; i++)
         free(*VEC_AT(&t->cells, char *, i));
     for (size_t i = 0; i < t->n_columns; i++)

@@ -74,7 +74,7 @@ static struct status parse_body(struct http_call *call, Bloginfer__V1__RunConfig
 {
     size_t size;
     const char *body = http_body(call, &size);
-    json_error_t error;
+    json_error_t error = {0};
     json_t *object = size ? json_loadb(body, size, JSON_REJECT_DUPLICATES, &error) : json_object();
 
     if (!object)

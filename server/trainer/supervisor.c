@@ -4,6 +4,7 @@
 #include "metrics/metrics.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -283,7 +284,7 @@ void supervisor_launch(struct supervisor *s, const char *run_id)
 {
     pthread_mutex_lock(&s->mu);
     if (s->n_fresh < RUNS_MAX && strlen(run_id) <= RUN_ID_MAX) /* else it is found, and waits for its grace */
-        strcpy(s->fresh[s->n_fresh++], run_id);
+        snprintf(s->fresh[s->n_fresh++], sizeof *s->fresh, "%s", run_id);
     s->woken = true;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->mu);
