@@ -2,6 +2,7 @@
  * Linear on purpose: where the run stands is where this code stands. ST_CANCELLED means stopped or suspended. */
 #include "run_internal.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -311,6 +312,7 @@ static void drop_tensors(struct run *r)
     accumulator_free(r->accumulator);
     r->accumulator = NULL;
     nn_optimizer_fini(&r->optimizer);
+    malloc_trim(0); /* hours may pass until the next run */
 }
 
 static void save_end(struct run *r, const struct run_directive *d, int64_t ended_ms)
