@@ -84,12 +84,13 @@ static struct status predict(const struct classify *c, struct work *w, struct rp
 
     for (size_t begin = 0; begin < w->n && !st.code; begin += WORKSPACES_BATCH) {
         size_t n = w->n - begin < WORKSPACES_BATCH ? w->n - begin : WORKSPACES_BATCH;
-        int64_t start = clock_now();
-        if (rpc_cancelled(call))
+        if (rpc_cancelled(call)) {
             st = cancelled();
-        else
+        } else {
+            int64_t start = clock_now();
             predict_batch(w, m, ws, begin, n);
-        series_observe(durations, clock_seconds(start));
+            series_observe(durations, clock_seconds(start));
+        }
     }
     workspaces_give(m->workspaces, ws);
     return st;

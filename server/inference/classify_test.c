@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "classify.h"
+#include "metrics/metrics.h"
 #include "testing.h"
 
 #include "bloginfer/v1/classify.pb-c.h"
@@ -128,11 +129,12 @@ static void test_more_labels(void **state)
     assert_int_equal(rep->results[0]->n_probabilities, 3);
 }
 
-/* A model whose answer depends on the text: the n-gram table and the embedding are random. */
-static void publish_random(void)
+/* A model whose answer depends on the text: the n-gram table and the embedding are random. Waits until it serves. */
+static void serve_random(uint32_t hidden, uint32_t max_tokens)
 {
     const struct nn_shape shape = {
-        .vocab = TEXT_N_IDS, .embed = 8, .hidden = 8, .buckets = 1024, .classes = 2, .max_tokens = 60};
+        .vocab = TEXT_N_IDS, .embed = 8, .hidden = hidden, .buckets = 1024, .classes = 2, .max_tokens = max_tokens};
+    int64_t end = clock_after_ms(20000);
     struct classifier *c = NULL;
     struct rng rng;
     char *data = NULL;
@@ -149,6 +151,8 @@ static void publish_random(void)
     const struct store_file file = {STORE_MODEL_FILE, data, size};
     CHECK_OK(store_publish(testing_dir, "sentiment", &file, 1, &version));
     testing_promote("sentiment", version);
+    while (served_ready(served).code && clock_now() < end)
+        clock_sleep_ms(1);
     free(data);
     model_free(m);
     classifier_free(c);
@@ -160,12 +164,9 @@ static void test_many_texts_answer_like_each_alone(void **state)
     const Bloginfer__V1__ClassifyResponse *all, *one;
     static char texts[CLASSIFY_MAX][3 * 80 + 1];
     const char *pointers[CLASSIFY_MAX];
-    int64_t end = clock_after_ms(20000);
     struct rng rng;
 
-    publish_random();
-    while (served_ready(served).code && clock_now() < end)
-        clock_sleep_ms(1);
+    serve_random(8, 60);
     rng_init(&rng, 3);
     for (size_t i = 0; i < CLASSIFY_MAX; i++) {
         size_t n = (size_t)rng_below(&rng, 80); /* some are clipped */
@@ -208,6 +209,29 @@ static void test_bad_requests_are_refused(void **state)
     large[TEXT_MAX_BYTES] = '\0';
     CHECK_OK(ask(&arena, "", two, 2, &rep));
     free(large);
+}
+
+static void test_a_call_that_is_over_computes_no_further(void **state)
+{
+    (void)state;
+    Bloginfer__V1__ClassifyRequest req = BLOGINFER__V1__CLASSIFY_REQUEST__INIT;
+    const struct rpc_options options = {.arena = &arena, .timeout_ms = 50};
+    char text[200], *texts[CLASSIFY_MAX];
+    const void *out = NULL;
+
+    serve_random(256, 199);
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        texts[i] = text;
+    req.texts = texts;
+    req.n_texts = COUNT_OF(texts);
+    struct series *batches = metric_series(service.batches, "sentiment");
+    double before = series_value(batches);
+    assert_int_equal(rpc_unary(client, SERVICE, "Classify", &req, &out, &options).code, ST_DEADLINE);
+    rpc_server_stop(server); /* has waited for the handler */
+    server = NULL;
+    assert_true(series_value(batches) - before < CLASSIFY_MAX / WORKSPACES_BATCH);
 }
 
 static void test_list_of_models(void **state)
@@ -293,6 +317,7 @@ int main(void)
         TEST(test_more_labels),
         TEST(test_many_texts_answer_like_each_alone),
         TEST(test_bad_requests_are_refused),
+        TEST(test_a_call_that_is_over_computes_no_further),
         TEST(test_list_of_models),
         TEST(test_no_call_fails_while_versions_change),
     };
