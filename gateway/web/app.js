@@ -14,7 +14,7 @@ const EXAMPLES = {
   sentiment: ["房间很干净，服务热情，下次还会来。", "等了一个小时，菜还是凉的，再也不来了。", "包装不错，味道一般。"],
   troll: ["谢谢分享，学到了很多。", "就这？你行你上啊，懂什么就在这里教人。", "数据是哪一年的？想看看原文。"],
 };
-const COLOURS = ["#0ea5e9", "#f97316", "#22c55e", "#e11d48", "#a855f7", "#eab308", "#14b8a6", "#ec4899"];
+const COLOURS = ["#0369a1", "#c2410c", "#15803d", "#be123c", "#7e22ce", "#92600a", "#0f766e", "#be185d"]; // white is readable on each
 const LONGEST_SIDE = 1600; // pixels; more do not help a detector with an input of 416
 
 const labelText = (label) => (LABELS[label] ? language.pick(...LABELS[label]) : label);
@@ -132,20 +132,31 @@ async function loadPhoto(file) {
 
 const colourOf = (labels, label) => COLOURS[labels.indexOf(label) % COLOURS.length];
 
+const overlap = (a, b) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h;
+
+// Where an object's tag goes: above its box, or inside it, or further down until it covers no other tag.
+function placeTag({ left, top }, w, h, canvas, taken) {
+  const tag = { x: Math.max(0, Math.min(left, canvas.width - w)), y: top >= h ? top - h : top, w, h };
+  while (taken.some((other) => overlap(tag, other)) && tag.y + 2 * h < canvas.height) tag.y += h;
+  taken.push(tag);
+  return tag;
+}
+
 function drawBox(context, object, colour, unit) {
   const { left, top, width, height } = object.rectangle;
-  const text = `${object.label} ${(object.accuracy * 100).toFixed(0)}%`;
   context.lineWidth = unit * 0.18;
   context.strokeStyle = colour;
   context.strokeRect(left, top, width, height);
+}
+
+function drawTag(context, object, colour, unit, taken) {
+  const text = `${object.label} ${(object.accuracy * 100).toFixed(0)}%`;
   context.font = `600 ${unit}px system-ui, sans-serif`;
-  const tag = Math.min(context.measureText(text).width + unit * 0.7, context.canvas.width);
-  const x = Math.max(0, Math.min(left - context.lineWidth / 2, context.canvas.width - tag));
-  const y = top > unit * 1.5 ? top - unit * 1.45 : top;
+  const tag = placeTag(object.rectangle, context.measureText(text).width + unit * 0.7, unit * 1.45, context.canvas, taken);
   context.fillStyle = colour;
-  context.fillRect(x, y, tag, unit * 1.45);
+  context.fillRect(tag.x, tag.y, tag.w, tag.h);
   context.fillStyle = "#fff";
-  context.fillText(text, x + unit * 0.35, y + unit * 1.08);
+  context.fillText(text, tag.x + unit * 0.35, tag.y + unit * 1.08);
 }
 
 function drawPhoto(objects) {
@@ -160,7 +171,9 @@ function drawPhoto(objects) {
   context.drawImage(photo.canvas, 0, 0);
   const shown = canvas.clientWidth || 480;
   const unit = Math.max(10, (canvas.width / shown) * 14); // 14 px on the screen
+  const taken = [];
   for (const object of [...objects].reverse()) drawBox(context, object, colourOf(labels, object.label), unit);
+  for (const object of objects) drawTag(context, object, colourOf(labels, object.label), unit, taken);
 }
 
 function showPhoto() {

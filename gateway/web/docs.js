@@ -30,8 +30,8 @@ function rows(schema, prefix = "") {
   });
 }
 
-function table(heads, lines) {
-  return make("div", { class: "scroll" }, make("table", {},
+function table(heads, lines, kind = "") {
+  return make("div", { class: "scroll" }, make("table", { class: kind },
     make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col", text })))),
     make("tbody", {}, ...lines.map((cells) => make("tr", {}, ...cells.map((cell, i) =>
       make("td", {}, i === 0 ? make("code", { text: cell }) : cell)))))));
@@ -39,13 +39,14 @@ function table(heads, lines) {
 
 function fieldTable(schema) {
   const heads = [language.pick("字段", "field"), language.pick("类型", "type"), language.pick("必填", "required"), language.pick("说明", "what it is")];
-  return table(heads, rows(schema).map(([path, type, required, text]) => [path, type, required ? "✓" : "", text]));
+  return table(heads, rows(schema).map(([path, type, required, text]) => [path, type, required ? "✓" : "", text]), "fields");
 }
 
 const code = (text) => make("pre", {}, make("code", { text }));
 const pretty = (value) => JSON.stringify(value, null, 2);
 
-function curl(verb, path, example) {
+function curl(verb, path, operation, example) {
+  if (operation["x-curl"]) return operation["x-curl"].replaceAll("{origin}", location.origin);
   const body = example === undefined ? "" : ` \\\n  -d '${JSON.stringify(example).replaceAll("'", "'\\''")}'`;
   return `curl -s${verb === "post" || verb === "get" ? "" : ` -X ${verb.toUpperCase()}`} ${location.origin}${path}${body}`;
 }
@@ -68,7 +69,7 @@ function operationCard(path, verb, operation) {
   if (answer && answer.schema) parts.push(make("h3", { text: language.pick("回答", "Answer") }), fieldTable(answer.schema));
   if (answer && answer.example) parts.push(code(pretty(answer.example)));
   parts.push(make("h3", { text: language.pick("状态码", "Status codes") }), responses(operation));
-  parts.push(make("h3", { text: language.pick("在终端里", "From a terminal") }), code(curl(verb, path, body && body.example)));
+  parts.push(make("h3", { text: language.pick("在终端里", "From a terminal") }), code(curl(verb, path, operation, body && body.example)));
   return make("section", { class: "card doc" }, ...parts);
 }
 
@@ -77,6 +78,8 @@ function draw() {
   document.getElementById("about").textContent = zh(spec.info, "description");
   const cards = Object.entries(spec.paths).flatMap(([path, verbs]) =>
     Object.entries(verbs).map(([verb, operation]) => operationCard(path, verb, operation)));
+  cards.push(make("section", { class: "card doc" }, make("h2", { text: language.pick("错误的样子", "The shape of an error") }),
+    fieldTable(spec.components.schemas.Error), code(pretty(spec.components.schemas.Error.examples[0]))));
   document.getElementById("docs").replaceChildren(...cards);
 }
 
