@@ -109,7 +109,7 @@ def clean_environment(**settings):
     env = {k: v for k, v in os.environ.items() if not k.startswith("BLOGINFER_")}
     env["no_proxy"] = env["NO_PROXY"] = "127.0.0.1,localhost"
     env["OPENBLAS_NUM_THREADS"] = "1"
-    env["TSAN_OPTIONS"] = f"suppressions={ROOT}/tests/tsan.supp:halt_on_error=1:exitcode=66"
+    env["TSAN_OPTIONS"] = f"suppressions={ROOT}/tests/tsan.supp:halt_on_error=1:ignore_noninstrumented_modules=1:exitcode=66"
     env["ASAN_OPTIONS"] = "exitcode=66:detect_leaks=1"
     env.update(settings)
     return env

@@ -397,7 +397,11 @@ static const reflection_response *ask(struct rpc_call *call, int kind, const cha
     req.file_by_filename = (char *)what; /* all members of the oneof lie in one place */
     OK(rpc_send(call, &req));
     OK(rpc_recv(call, &in));
-    assert_non_null(in);
+    if (!in) {
+        struct status st = rpc_stream_finish(call);
+
+        fail_msg("the stream has ended: %s %s", code_name(st.code), st.msg);
+    }
     const reflection_response *rep = in;
     assert_string_equal(rep->valid_host, "here");
     assert_string_equal(rep->original_request->file_by_filename, what);

@@ -29,7 +29,7 @@ struct testing {
     struct rpc_server *server;
     int port;
     char target[64];
-    struct rpc_client *next;
+    _Atomic(struct rpc_client *) next;
     atomic_int n_classify, n_cancelled, n_broken; /* handlers begun; that saw the end of their call; Submit: cut */
     atomic_int n_streams;                         /* stream handlers running */
     pthread_mutex_t mu;                           /* guards all below */
