@@ -6,6 +6,9 @@
 
 #include <stdio.h>
 
+#define PATIENCE_MS 2000
+#define MAX_PATIENT 8
+
 struct answer {
     int http_code;
     const char *message; /* NULL: the backend's own */
@@ -48,14 +51,34 @@ static void fail(const struct backend *b, struct http_call *call, const struct s
     http_reply_error(call, a.http_code, message, code_name(st->code));
 }
 
-bool backend_call(const struct backend *b, struct http_call *call, int64_t deadline_ms,
+static int64_t time_left(const struct http_call *call, int64_t deadline_ms)
+{
+    return deadline_ms - (clock_now() - http_received(call)) / CLOCK_MS;
+}
+
+/* One more try, which waits for a connection: a replica that is being replaced, or back-off after a restart. */
+static struct status try_patiently(struct backend *b, const ProtobufCServiceDescriptor *service, const char *method,
+                                   const void *in, const void **out, const struct rpc_options *options, int64_t left)
+{
+    struct rpc_options patient = *options;
+    struct status st = status_errorf(ST_DEADLINE, "too many wait");
+
+    patient.timeout_ms = left < PATIENCE_MS ? left : PATIENCE_MS;
+    patient.retries = 0;
+    patient.wait_for_ready = true;
+    if (atomic_fetch_add(&b->patient, 1) < MAX_PATIENT && left > 0)
+        st = rpc_unary(b->client, service, method, in, out, &patient);
+    atomic_fetch_sub(&b->patient, 1);
+    return st;
+}
+
+bool backend_call(struct backend *b, struct http_call *call, int64_t deadline_ms,
                   const ProtobufCServiceDescriptor *service, const char *method, const void *in, const void **out)
 {
-    int64_t left = deadline_ms - (clock_now() - http_received(call)) / CLOCK_MS;
     const char *metadata[] = {"x-request-id", http_request_id(call), NULL};
     struct rpc_trailer served_by = {RPC_SERVED_BY, NULL};
     struct rpc_options options = {
-        .timeout_ms = left,
+        .timeout_ms = time_left(call, deadline_ms),
         .retries = 1,
         .metadata = metadata,
         .arena = http_arena(call),
@@ -64,8 +87,13 @@ bool backend_call(const struct backend *b, struct http_call *call, int64_t deadl
     };
     struct status st = status_errorf(ST_DEADLINE, "it waited for a thread for too long");
 
-    if (left > 0)
+    if (options.timeout_ms > 0)
         st = rpc_unary(b->client, service, method, in, out, &options);
+    if (st.code == ST_UNAVAILABLE) {
+        struct status again = try_patiently(b, service, method, in, out, &options, time_left(call, deadline_ms));
+
+        st = again.code == ST_DEADLINE ? st : again;
+    }
     if (served_by.value)
         http_set_header(call, "X-Served-By", served_by.value);
     if (st.code)

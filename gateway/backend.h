@@ -5,18 +5,22 @@
 #include "http/http.h"
 #include "rpc/rpc.h"
 
+#include <stdatomic.h>
+
 struct backend {
     const char *name;    /* "inference": in messages, metrics and /api/status */
     const char *target;  /* as rpc_client_config.target */
     const char *service; /* full name whose health counts */
     struct rpc_client *client;
+    atomic_int patient; /* calls that wait for it to come back */
 };
 
-/* A unary call on behalf of a REST request, within what is left of deadline_ms since it arrived. OK: *out lives in the
+/* A unary, idempotent call on behalf of a REST request, within what is left of deadline_ms since it arrived. OK: *out lives in the
  * arena of the request, and the answer will carry the X-Served-By of who did the work.
+ * A backend that cannot be reached gets two seconds to come back, for a few requests at once; the others fail at once.
  * Otherwise the request has been answered: bad input 400, not there or not able 503 with Retry-After, late 504,
  * broken 502. Returns false then. */
-bool backend_call(const struct backend *b, struct http_call *call, int64_t deadline_ms,
+bool backend_call(struct backend *b, struct http_call *call, int64_t deadline_ms,
                   const ProtobufCServiceDescriptor *service, const char *method, const void *in, const void **out);
 
 #endif

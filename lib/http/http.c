@@ -98,7 +98,7 @@ static bool find_route(struct http_server *s, struct http_call *call, const stru
         return refuse(call, 431, "RESOURCE_EXHAUSTED", "the path is too long");
     st = route_path(ri->local_uri_raw, path);
     if (st.code)
-        return refuse(call, 400, "INVALID_ARGUMENT", st.msg);
+        return refuse(call, http_status(st.code), code_name(st.code), st.msg);
     call->path = path;
     if (!route_find(&call->match, s->config.routes, s->config.n_routes, call->method, path, &call->arena))
         return refuse(call, 431, "RESOURCE_EXHAUSTED", "the path is too long");

@@ -90,7 +90,7 @@ struct status route_path(const char *raw, char *out)
         if (!route_decode(raw, size, false, out))
             return status_errorf(ST_INVALID, "path: a bad escape, or not UTF-8");
         if (strchr(out, '/') || !strcmp(out, ".") || !strcmp(out, ".."))
-            return status_errorf(ST_INVALID, "path: a segment is \".\", \"..\" or holds an encoded /");
+            return status_errorf(ST_NOT_FOUND, "there is nothing at this path");
         out += strlen(out);
         raw += size;
     }

@@ -28,7 +28,7 @@ bool route_text_valid(const char *text, size_t size);
 char *route_decode(const char *in, size_t size, bool plus, char *out);
 
 /* The path of a request, decoded segment by segment into out (strlen(raw) + 1 bytes). ST_INVALID: no leading '/',
- * a bad escape, invalid text, an encoded '/', or a segment "." or "..". */
+ * a bad escape or invalid text. ST_NOT_FOUND: a segment with an encoded '/', or "." or "..": no route has such. */
 struct status route_path(const char *raw, char *out);
 
 /* Finds verb (HEAD counts as GET) and path. The parameters are copied into arena; false when it is full. */
