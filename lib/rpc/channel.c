@@ -117,7 +117,7 @@ static grpc_channel *make_channel(const struct rpc_client *c, grpc_channel_crede
         arg_int(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
         arg_int(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
         arg_int(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100),
-        arg_int(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 3000), /* how long one attempt to connect may take */
+        arg_int(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000), /* how long one attempt to connect may take */
         arg_int(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000),
         arg_int(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000),
     };
