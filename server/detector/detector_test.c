@@ -19,6 +19,7 @@
 #define N_THREADS 4
 
 static char *folder;
+static struct detector *small; /* two engines; opened once, since each opening asks darknet */
 
 static struct detector_config small_config(int64_t n_engines)
 {
@@ -35,8 +36,8 @@ static struct detector *open_small(int64_t n_engines)
     struct detector_config config = small_config(n_engines);
     struct detector *d;
 
-    assert_int_equal(detector_open(&d, &config).code, ST_OK);
-    assert_int_equal(detector_ready(d).code, ST_OK);
+    or_die(detector_open(&d, &config));
+    or_die(detector_ready(d));
     return d;
 }
 
@@ -52,7 +53,7 @@ static double images_with(const char *result)
 
 static void test_a_picture(void **state)
 {
-    struct detector *d = open_small(1);
+    struct detector *d = small;
     struct detection found;
     size_t size;
     uint8_t *file = small_picture(300, 200, &size);
@@ -69,13 +70,12 @@ static void test_a_picture(void **state)
     }
     assert_true(images_with("ok") == before + 1);
     free(file);
-    detector_close(d);
 }
 
 static void test_what_is_refused(void **state)
 {
     static const float thresholds[] = {-1, 0.0001f, 1.5f, NAN, INFINITY};
-    struct detector *d = open_small(1);
+    struct detector *d = small;
     struct detection found;
     size_t size;
     uint8_t *file = small_picture(1100, 1000, &size);
@@ -91,7 +91,6 @@ static void test_what_is_refused(void **state)
     assert_int_equal(detector_detect(d, file, size, 0, clock_now() - 1, &found).code, ST_DEADLINE);
     assert_int_equal(detector_detect(d, file, size, 0, CLOCK_NEVER, &found).code, ST_OK); /* and goes on */
     free(file);
-    detector_close(d);
 }
 
 static void test_threshold_of_the_settings(void **state)
@@ -103,9 +102,7 @@ static void test_threshold_of_the_settings(void **state)
     assert_int_equal(detector_open(&d, &config).code, ST_OK);
     assert_true(detector_threshold(d) == 0.4f);
     detector_close(d);
-    d = open_small(1);
-    assert_true(detector_threshold(d) == 0.25f);
-    detector_close(d);
+    assert_true(detector_threshold(small) == 0.25f);
 }
 
 static void test_without_a_model(void **state)
@@ -139,7 +136,7 @@ static void test_wrong_settings(void **state)
 static void test_darknet_as_the_engine(void **state)
 {
     struct detector_config config = small_config(2);
-    struct detector *ours = open_small(1), *theirs;
+    struct detector *theirs;
     struct detection a, b;
     size_t size;
     uint8_t *file = small_picture(300, 200, &size);
@@ -148,14 +145,13 @@ static void test_darknet_as_the_engine(void **state)
     assert_int_equal(detector_open(&theirs, &config).code, ST_OK);
     if (detector_ready(theirs).code)
         fail_msg("%s", detector_ready(theirs).msg);
-    assert_int_equal(detector_detect(ours, file, size, 0.2f, CLOCK_NEVER, &a).code, ST_OK);
+    assert_int_equal(detector_detect(small, file, size, 0.2f, CLOCK_NEVER, &a).code, ST_OK);
     assert_int_equal(detector_detect(theirs, file, size, 0.2f, CLOCK_NEVER, &b).code, ST_OK);
     assert_int_equal(a.n_objects, b.n_objects);
     for (size_t i = 0; i < a.n_objects; i++)
         assert_true(fabsf(a.objects[i].confidence - b.objects[i].confidence) < 1e-3f);
     free(file);
     detector_close(theirs);
-    detector_close(ours);
 }
 
 struct job {
@@ -182,7 +178,7 @@ static void *run(void *arg)
 /* More threads than engines, each with its own picture: everybody gets his own answer. */
 static void test_many_threads(void **state)
 {
-    struct detector *d = open_small(2);
+    struct detector *d = small;
     struct detection want[N_THREADS];
     struct job jobs[N_THREADS];
     pthread_t threads[N_THREADS];
@@ -202,7 +198,6 @@ static void test_many_threads(void **state)
         assert_int_equal(jobs[i].n_wrong, 0);
         free(files[i]);
     }
-    detector_close(d);
 }
 
 /* ---- real weights ---- */
@@ -285,7 +280,9 @@ int main(int argc, char **argv)
     (void)argc;
     nn_setup_blas(argv);
     folder = small_folder();
+    small = open_small(2);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    detector_close(small);
     or_die(fs_remove_tree(folder));
     free(folder);
     return failed;
