@@ -108,3 +108,11 @@ struct status detect_service_add(struct rpc_server *server, struct detect_servic
     return rpc_server_add(server, &bloginfer__v1__detect_service__descriptor, service->methods,
                           COUNT_OF(service->methods), service);
 }
+
+void detect_service_show(struct rpc_server *server, const struct detect_service *service)
+{
+    bool serving = detector_ready(service->detector).code == ST_OK;
+
+    rpc_server_set_serving(server, DETECT_SERVICE, serving);
+    rpc_server_set_serving(server, "", serving);
+}

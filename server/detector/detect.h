@@ -16,4 +16,7 @@ struct detect_service {
 struct status detect_service_add(struct rpc_server *server, struct detect_service *service, struct detector *detector,
                                  int64_t max_image_bytes);
 
+/* Health tells whether there is a model, for the service and the whole server: call after rpc_server_start(). */
+void detect_service_show(struct rpc_server *server, const struct detect_service *service);
+
 #endif

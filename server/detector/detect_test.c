@@ -10,6 +10,7 @@
 #include "small_model.h"
 
 #include "bloginfer/v1/detect.pb-c.h"
+#include "grpc/health/v1/health.pb-c.h"
 
 #include <cmocka.h>
 
@@ -40,6 +41,7 @@ static void start(struct fixture *f, const char *model)
     or_die(rpc_server_new(&f->server, &server));
     or_die(detect_service_add(f->server, &f->service, f->detector, MAX_IMAGE));
     or_die(rpc_server_start(f->server));
+    detect_service_show(f->server, &f->service);
     snprintf(target, sizeof target, "127.0.0.1:%d", rpc_server_port(f->server));
     or_die(rpc_client_new(&f->client, &(struct rpc_client_config){.target = target}));
     arena_init(&f->arena, 1 << 20);
@@ -57,6 +59,22 @@ static struct status call(struct fixture *f, const char *method, const void *in,
 {
     struct rpc_options options = {.timeout_ms = 30000, .arena = &f->arena};
     return rpc_unary(f->client, &bloginfer__v1__detect_service__descriptor, method, in, out, &options);
+}
+
+static void assert_health(struct fixture *f, Grpc__Health__V1__HealthCheckResponse__ServingStatus want)
+{
+    static const char *const services[] = {"", DETECT_SERVICE};
+    struct rpc_options options = {.timeout_ms = 30000, .arena = &f->arena};
+
+    for (size_t i = 0; i < COUNT_OF(services); i++) {
+        Grpc__Health__V1__HealthCheckRequest req = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
+        const Grpc__Health__V1__HealthCheckResponse *rep;
+        req.service = (char *)services[i];
+        struct status st =
+            rpc_unary(f->client, &grpc__health__v1__health__descriptor, "Check", &req, (const void **)&rep, &options);
+        assert_int_equal(st.code, ST_OK);
+        assert_int_equal(rep->status, want);
+    }
 }
 
 static struct status detect(struct fixture *f, const char *id, uint8_t *file, size_t size, float threshold,
@@ -81,6 +99,7 @@ static void test_answer(void **state)
     struct status st = detect(&f, "picture 1", file, size, 0.05f, &rep);
     if (st.code)
         fail_msg("%s", st.msg);
+    assert_health(&f, GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING);
     assert_string_equal(rep->id, "picture 1");
     assert_string_equal(rep->model, "small");
     assert_int_equal(rep->image_width, 200); /* upright: EXIF turns it */
@@ -141,6 +160,7 @@ static void test_without_a_model(void **state)
     struct status st = detect(&f, "", (uint8_t *)"x", 1, 0, &rep);
     assert_int_equal(st.code, ST_PRECONDITION);
     assert_non_null(strstr(st.msg, "absent.cfg is missing"));
+    assert_health(&f, GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING);
     assert_int_equal(call(&f, "DescribeDetector", &req, &out).code, ST_PRECONDITION);
     stop(&f);
 }

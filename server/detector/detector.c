@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FETCH_HINT  "; ./bloginfer fetch gets the weights of yolov3-tiny"
 #define MAX_ENGINES 64
 #define MAX_WAIT_MS 10000 /* for an engine, when the caller's deadline is later or absent */
 
@@ -148,7 +149,8 @@ struct status detector_open(struct detector **out, const struct detector_config 
     d->reason = load(d, config);
     if (d->reason.code) {
         log_error("no_model", log_s("model", config->model), log_s("reason", d->reason.msg));
-        d->reason = status_errorf(ST_PRECONDITION, "the detector has no model: %s", d->reason.msg);
+        d->reason = status_errorf(ST_PRECONDITION, "the detector has no model: %s%s", d->reason.msg,
+                                  d->reason.code == ST_NOT_FOUND ? FETCH_HINT : "");
         drop_slots(d);
         model_free(d->model);
         d->model = NULL;

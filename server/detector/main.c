@@ -73,8 +73,7 @@ static void serve(const struct settings *s, struct detector *d)
     or_die(rpc_server_new(&server, &s->rpc));
     or_die(detect_service_add(server, &service, d, s->max_image_bytes));
     or_die(rpc_server_start(server));
-    if (detector_ready(d).code)
-        rpc_server_set_serving(server, DETECT_SERVICE, false);
+    detect_service_show(server, &service);
     or_die(metrics_start(&probes, &metrics));
     log_info("serving", log_i("port", rpc_server_port(server)), log_i("metrics_port", metrics_port_number(probes)));
     lifecycle_wait();
