@@ -112,6 +112,7 @@ int main(int argc, char **argv)
 
     lifecycle_wait();
     metrics_drain(metrics);
+    http_drain(http);
     clock_sleep_ms(s.drain_wait_ms);
     http_stop(http);
     monitor_stop(g.monitor);

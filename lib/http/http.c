@@ -35,7 +35,7 @@ struct http_server {
     struct guard *guard;
     struct sockaddr_in address;
     char host[256];
-    atomic_bool stopping, stopped;
+    atomic_bool draining, stopping, stopped;
     _Atomic size_t active; /* requests between their first look and the end of their answer */
     _Atomic size_t body_bytes;
 };
@@ -202,7 +202,7 @@ static bool wants_keep_alive(const struct http_call *call, const struct mg_reque
 
 static bool may_keep_alive(struct http_server *s)
 {
-    return !atomic_load(&s->stopping) && guard_count(s->guard) * 4 <= (size_t)s->config.connections * 3;
+    return !atomic_load(&s->draining) && guard_count(s->guard) * 4 <= (size_t)s->config.connections * 3;
 }
 
 static void write_answer(struct http_server *s, struct http_call *call, struct mg_connection *conn, bool keep_alive)
@@ -471,6 +471,11 @@ static void *wake_listener(void *arg)
     return NULL;
 }
 
+void http_drain(struct http_server *s)
+{
+    atomic_store(&s->draining, true);
+}
+
 void http_stop(struct http_server *s)
 {
     int64_t until;
@@ -478,6 +483,7 @@ void http_stop(struct http_server *s)
 
     if (!s)
         return;
+    http_drain(s);
     atomic_store(&s->stopping, true);
     until = clock_after_ms(DRAIN_MS);
     while (atomic_load(&s->active) && clock_now() < until)

@@ -65,6 +65,9 @@ struct http_config {
 struct status http_start(struct http_server **out, const struct http_config *config);
 int http_port(const struct http_server *s);
 
+/* From now on every answer ends its connection, so that clients go elsewhere before http_stop(). */
+void http_drain(struct http_server *s);
+
 /* New requests get 503, the running ones and those in the queue finish and are answered, then all threads are
  * joined. NULL is fine. */
 void http_stop(struct http_server *s);

@@ -454,6 +454,27 @@ static void test_keep_alive_is_not_granted_when_places_run_short(void **state)
     http_stop(s);
 }
 
+static void test_draining_answers_end_their_connection(void **state)
+{
+    struct service service = {0};
+    struct http_server *s = server_of(&service, 2, 8, 2000);
+    int fd = dial(s);
+    char *a;
+
+    (void)state;
+    put(fd, "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+    a = read_one(fd);
+    assert_non_null(strstr(a, "Connection: keep-alive"));
+    free(a);
+    http_drain(s);
+    put(fd, "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+    a = read_all(fd);
+    assert_non_null(strstr(a, "HTTP/1.1 200 "));
+    assert_non_null(strstr(a, "Connection: close"));
+    free(a);
+    http_stop(s);
+}
+
 static void *stop(void *arg)
 {
     http_stop(arg);
@@ -520,6 +541,7 @@ int main(void)
         cmocka_unit_test(test_a_body_that_drips_is_ended),
         cmocka_unit_test(test_idle_connections_make_room),
         cmocka_unit_test(test_keep_alive_is_not_granted_when_places_run_short),
+        cmocka_unit_test(test_draining_answers_end_their_connection),
         cmocka_unit_test(test_stop_finishes_what_is_in_flight),
         cmocka_unit_test(test_taken_port_and_bad_address_are_told),
     };

@@ -148,14 +148,14 @@ static struct series *find_or_add_series(struct metric *m, const char *const *va
 
 struct series *metric_series(struct metric *m, ...)
 {
-    const char *values[METRIC_MAX_LABELS] = {NULL};
+    const char *values[METRIC_MAX_LABELS] = {"", "", "", ""};
     va_list ap;
 
     va_start(ap, m);
     for (size_t i = 0; i < m->n_labels; i++) {
-        values[i] = va_arg(ap, const char *);
-        if (!values[i])
-            values[i] = "";
+        const char *value = va_arg(ap, const char *);
+
+        values[i] = value ? value : "";
     }
     va_end(ap);
     return find_or_add_series(m, values);
