@@ -121,8 +121,9 @@ static inline void cell_back_row(nn_real *restrict gates, const nn_real *restric
                                  const nn_real *restrict dh, nn_real *restrict dc, const nn_real *restrict dpool,
                                  const int32_t *restrict step_of_max, nn_real *restrict db, size_t H, int32_t step)
 {
-#pragma GCC ivdep
-    for (size_t j = 0; j < H; j++) {
+    NN_INDEPENDENT /* the four gates lie H apart, and j stays below H */
+        for (size_t j = 0; j < H; j++)
+    {
         nn_real i = gates[j], f = gates[H + j], g = gates[2 * H + j], o = gates[3 * H + j];
         nn_real dhj = dh[j] + (step_of_max[j] == step ? dpool[j] : 0);
         nn_real dcj = dc[j] + dhj * o * (1 - tc[j] * tc[j]);

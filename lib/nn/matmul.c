@@ -49,52 +49,72 @@ static inline void store(nn_real *c, vector left, vector right, size_t width)
     }
 }
 
-/* c (rows,width) = a (rows,k) times one packed panel (k,COLUMNS); rows is a constant wherever this is inlined. */
+/* c = a (rows,k) times `panels` packed panels (k,COLUMNS) that lie k * COLUMNS apart; width: columns to store of the last.
+ * rows and panels, at most ROWS together, are constants wherever this is inlined. */
 static inline __attribute__((always_inline)) void tile(nn_real *c, size_t ldc, const nn_real *a, size_t lda,
-                                                       const nn_real *panel, size_t rows, size_t width, size_t k)
+                                                       const nn_real *packed, size_t rows, size_t panels, size_t width,
+                                                       size_t k)
 {
     vector sums[ROWS][2];
 
-#pragma GCC unroll 6
-    for (size_t r = 0; r < rows; r++)
-        sums[r][0] = sums[r][1] = (vector){0};
-    for (size_t i = 0; i < k; i++, panel += COLUMNS) {
-        const vector *b = __builtin_assume_aligned(panel, VECTOR_BYTES);
-#pragma GCC unroll 6
-        for (size_t r = 0; r < rows; r++) {
-            sums[r][0] += a[r * lda + i] * b[0];
-            sums[r][1] += a[r * lda + i] * b[1];
+    NN_UNROLLED
+    for (size_t s = 0; s < rows * panels; s++)
+        sums[s][0] = sums[s][1] = (vector){0};
+    for (size_t i = 0; i < k; i++) {
+        NN_UNROLLED
+        for (size_t s = 0; s < rows * panels; s++) {
+            size_t p = s / rows, r = s % rows;
+            const vector *b = __builtin_assume_aligned(packed + (p * k + i) * COLUMNS, VECTOR_BYTES);
+            sums[s][0] += a[r * lda + i] * b[0];
+            sums[s][1] += a[r * lda + i] * b[1];
         }
     }
-#pragma GCC unroll 6
-    for (size_t r = 0; r < rows; r++)
-        store(c + r * ldc, sums[r][0], sums[r][1], width);
+    NN_UNROLLED
+    for (size_t s = 0; s < rows * panels; s++)
+        store(c + s % rows * ldc + s / rows * COLUMNS, sums[s][0], sums[s][1], s / rows + 1 < panels ? COLUMNS : width);
+}
+
+/* All columns of a few rows. Few rows take several panels at once: each sum waits for itself, so there must be many. */
+static inline __attribute__((always_inline)) void strip(nn_real *c, size_t ldc, const nn_real *a, size_t lda,
+                                                        const nn_real *packed, size_t rows, size_t panels, size_t n,
+                                                        size_t k)
+{
+    size_t j = 0;
+
+    for (; j + panels * COLUMNS <= n; j += panels * COLUMNS)
+        tile(c + j, ldc, a, lda, packed + j * k, rows, panels, COLUMNS, k);
+    for (; j < n; j += COLUMNS)
+        tile(c + j, ldc, a, lda, packed + j * k, rows, 1, n - j < COLUMNS ? n - j : COLUMNS, k);
 }
 
 static void multiply(nn_real *c, size_t ldc, const nn_real *a, size_t lda, const nn_real *packed, size_t m, size_t n,
                      size_t k)
 {
-    for (size_t j = 0; j < n; j += COLUMNS, c += COLUMNS, packed += k * COLUMNS) {
-        size_t width = n - j < COLUMNS ? n - j : COLUMNS, r = 0;
-        for (; r + ROWS <= m; r += ROWS)
-            tile(c + r * ldc, ldc, a + r * lda, lda, packed, ROWS, width, k);
-        switch (m - r) {
-        case 5:
-            tile(c + r * ldc, ldc, a + r * lda, lda, packed, 5, width, k);
-            break;
-        case 4:
-            tile(c + r * ldc, ldc, a + r * lda, lda, packed, 4, width, k);
-            break;
-        case 3:
-            tile(c + r * ldc, ldc, a + r * lda, lda, packed, 3, width, k);
-            break;
-        case 2:
-            tile(c + r * ldc, ldc, a + r * lda, lda, packed, 2, width, k);
-            break;
-        case 1:
-            tile(c + r * ldc, ldc, a + r * lda, lda, packed, 1, width, k);
-            break;
-        }
+    size_t full = m / ROWS * ROWS;
+
+    for (size_t j = 0; j < n; j += COLUMNS) {
+        size_t width = n - j < COLUMNS ? n - j : COLUMNS;
+        for (size_t r = 0; r < full; r += ROWS)
+            tile(c + r * ldc + j, ldc, a + r * lda, lda, packed + j * k, ROWS, 1, width, k);
+    }
+    c += full * ldc;
+    a += full * lda;
+    switch (m - full) {
+    case 5:
+        strip(c, ldc, a, lda, packed, 5, 1, n, k);
+        break;
+    case 4:
+        strip(c, ldc, a, lda, packed, 4, 1, n, k);
+        break;
+    case 3:
+        strip(c, ldc, a, lda, packed, 3, 2, n, k);
+        break;
+    case 2:
+        strip(c, ldc, a, lda, packed, 2, 2, n, k);
+        break;
+    case 1:
+        strip(c, ldc, a, lda, packed, 1, 4, n, k);
+        break;
     }
 }
 
