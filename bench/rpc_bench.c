@@ -1,6 +1,7 @@
 /* rpc_bench.c - what lib/rpc costs: unary calls a second at 1, 16 and 64 callers and the bytes a second of a client
  * stream of 1 MiB messages, server and clients in two processes on loopback. The machine's own limit stands beside
- * each: the same callers and bytes over plain TCP (the stream answered message by message), so that the ratio can be compared between machines.
+ * each: the same callers and bytes over plain TCP (the stream answered message by message), so that the ratio can be
+ * compared between machines.
  *
  *     rpc_bench [SECONDS a measurement, default 2] */
 #include "rpc/testing.h"
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -87,6 +89,7 @@ static void serve(int out)
     struct ports ports;
     int listener = listen_tcp(&ports.tcp);
 
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     rpc_init();
     testing_start(&t, &(struct rpc_server_config){.queue = 1024});
     ports.rpc = t.port;
