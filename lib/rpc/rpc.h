@@ -22,8 +22,8 @@
  *     rpc_server_add(server, &bloginfer__v1__classify_service__descriptor, methods, COUNT_OF(methods), service);
  *
  * Every server also serves grpc.health.v1.Health (Check, Watch, List), grpc.reflection.v1 and .v1alpha from the
- * descriptor set that the build embeds, and counts into bloginfer_rpc_server_* (calls, codes, latency, in flight, queued, bytes) and
- * bloginfer_rpc_client_calls_total, and logs every failed call as a line (every call at the debug level).
+ * descriptor set that the build embeds, counts into bloginfer_rpc_server_* (calls, codes, latency, in flight, queued,
+ * bytes) and bloginfer_rpc_client_calls_total, and logs every failed call as a line (every call at the debug level).
  *
  * Threads: a few pollers inside the library; unary handlers run on `workers` threads behind a bounded queue (full:
  * RESOURCE_EXHAUSTED at once); a streaming handler has a thread of its own, at most max_streams at once.
