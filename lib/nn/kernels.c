@@ -64,18 +64,6 @@ static inline nn_real real_tanh(nn_real x)
     return x < 0 ? -y : y;
 }
 
-static void kernel_sigmoid(nn_real *x, size_t n)
-{
-    for (size_t j = 0; j < n; j++)
-        x[j] = real_sigmoid(x[j]);
-}
-
-static void kernel_tanh(nn_real *x, size_t n)
-{
-    for (size_t j = 0; j < n; j++)
-        x[j] = real_tanh(x[j]);
-}
-
 static inline void sigmoid_of_sum(nn_real *restrict a, const nn_real *restrict b, size_t n)
 {
     for (size_t j = 0; j < n; j++)
@@ -121,9 +109,8 @@ static inline void cell_back_row(nn_real *restrict gates, const nn_real *restric
                                  const nn_real *restrict dh, nn_real *restrict dc, const nn_real *restrict dpool,
                                  const int32_t *restrict step_of_max, nn_real *restrict db, size_t H, int32_t step)
 {
-    NN_INDEPENDENT /* the four gates lie H apart, and j stays below H */
-        for (size_t j = 0; j < H; j++)
-    {
+#pragma GCC ivdep /* the four gates lie H apart, and j stays below H */
+    for (size_t j = 0; j < H; j++) {
         nn_real i = gates[j], f = gates[H + j], g = gates[2 * H + j], o = gates[3 * H + j];
         nn_real dhj = dh[j] + (step_of_max[j] == step ? dpool[j] : 0);
         nn_real dcj = dc[j] + dhj * o * (1 - tc[j] * tc[j]);
@@ -251,6 +238,4 @@ const struct nn_kernels NN_VARIANT(nn_kernels) = {
     .momentum = kernel_momentum,
     .adam = kernel_adam,
     .yogi = kernel_yogi,
-    .sigmoid = kernel_sigmoid,
-    .tanh = kernel_tanh,
 };

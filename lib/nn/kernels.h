@@ -78,8 +78,6 @@ struct nn_kernels {
     void (*momentum)(nn_real *p, const nn_real *g, nn_real *m, size_t n, nn_real beta, nn_real rate);
     void (*adam)(nn_real *p, const nn_real *g, nn_real *m, nn_real *v, size_t n, struct nn_moments k);
     void (*yogi)(nn_real *p, const nn_real *g, nn_real *m, nn_real *v, size_t n, struct nn_moments k);
-    void (*sigmoid)(nn_real *x, size_t n); /* in place, as in cell() */
-    void (*tanh)(nn_real *x, size_t n);
 };
 
 extern const struct nn_matmul nn_matmul_portable, nn_matmul_avx2, nn_matmul_avx512;

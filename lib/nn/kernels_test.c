@@ -31,23 +31,51 @@ static double ulp(float value, double exact)
     return fabs((double)value - exact) / ((double)nextafterf(f, INFINITY) - (double)f);
 }
 
-static void check_activation(void (*kernel)(float *, size_t), double (*exact)(double), double limit, double scale)
-{
-    enum { N = 4099 };
-    float x[N], y[N];
+enum { UNITS = 4099 };
 
-    for (size_t i = 0; i < N; i++)
-        x[i] = y[i] = (float)(scale * ((double)i / (N - 1) * 2 - 1));
-    kernel(y, N);
-    for (size_t i = 0; i < N; i++) {
-        if (ulp(y[i], exact((double)x[i])) > limit)
-            fail_msg("at %.9g: %.9g instead of %.9g", (double)x[i], (double)y[i], exact((double)x[i]));
-    }
+/* One step of one row of UNITS units from c = 0: the four gates of a as the cell activates them, and c and h. */
+static void run_cell(const struct nn_kernels *k, float *gates, float *c, float *h)
+{
+    static const float zeros[4 * UNITS];
+    static float tc[UNITS], pool[UNITS];
+    static int32_t step_of_max[UNITS];
+    const struct nn_cell s = {.n = 1,
+                              .hidden = UNITS,
+                              .gates = gates,
+                              .b = zeros,
+                              .c_prev = zeros,
+                              .c = c,
+                              .tc = tc,
+                              .h = h,
+                              .n_next = 1,
+                              .h_stride = UNITS,
+                              .pool = pool,
+                              .step_of_max = step_of_max,
+                              .pool_stride = UNITS};
+
+    k->cell(&s);
 }
 
 static double sigmoid(double x)
 {
     return 1 / (1 + exp(-x));
+}
+
+static void check_activation(const struct nn_kernels *k, double scale)
+{
+    static float gates[4 * UNITS], c[UNITS], h[UNITS];
+
+    for (size_t i = 0; i < 4 * UNITS; i++)
+        gates[i] = (float)(scale * ((double)(i % UNITS) / (UNITS - 1) * 2 - 1));
+    run_cell(k, gates, c, h);
+    for (size_t i = 0; i < UNITS; i++) {
+        double x = (double)(float)(scale * ((double)i / (UNITS - 1) * 2 - 1)), s = sigmoid(x), t = tanh(x);
+        if (ulp(gates[i], s) > 4 || ulp(gates[UNITS + i], s) > 4 || ulp(gates[2 * UNITS + i], t) > 4 ||
+            ulp(gates[3 * UNITS + i], s) > 4)
+            fail_msg("%s at %.9g: %.9g %.9g", k->isa, x, (double)gates[i], (double)gates[2 * UNITS + i]);
+        if (ulp(c[i], s * t) > 8 || ulp(h[i], s * tanh(s * t)) > 16)
+            fail_msg("%s at %.9g: c %.9g h %.9g", k->isa, x, (double)c[i], (double)h[i]);
+    }
 }
 
 static void test_activations_against_libm(void **state)
@@ -57,26 +85,26 @@ static void test_activations_against_libm(void **state)
 
     (void)state;
     for (size_t i = 0; (k = next_variant(&i));) {
-        for (size_t s = 0; s < COUNT_OF(scales); s++) {
-            check_activation(k->sigmoid, sigmoid, 4, scales[s]);
-            check_activation(k->tanh, tanh, 4, scales[s]);
-        }
+        for (size_t s = 0; s < COUNT_OF(scales); s++)
+            check_activation(k, scales[s]);
     }
 }
 
 static void test_activations_far_out(void **state)
 {
+    static const float far[] = {INFINITY, -INFINITY, 1e30f, -1e30f, 0, NAN};
+    static float gates[4 * UNITS], c[UNITS], h[UNITS];
     const struct nn_kernels *k;
 
     (void)state;
     for (size_t i = 0; (k = next_variant(&i));) {
-        float s[] = {INFINITY, -INFINITY, 1e30f, -1e30f, 0, NAN}, t[6];
-        memcpy(t, s, sizeof t);
-        k->sigmoid(s, 6);
-        k->tanh(t, 6);
+        for (size_t j = 0; j < 4 * UNITS; j++)
+            gates[j] = far[j % UNITS % COUNT_OF(far)];
+        run_cell(k, gates, c, h);
+        const float *s = gates, *t = gates + 2 * UNITS;
         assert_true(s[0] == 1 && s[1] < 1e-34f && s[1] >= 0 && s[2] == 1 && s[3] < 1e-34f && s[4] == 0.5f);
         assert_true(t[0] == 1 && t[1] == -1 && t[2] == 1 && t[3] == -1 && t[4] == 0);
-        assert_true(isnan(s[5]) && isnan(t[5])); /* must show in the loss */
+        assert_true(isnan(s[5]) && isnan(t[5]) && isnan(h[5]));
     }
 }
 

@@ -49,19 +49,19 @@ static inline void store(nn_real *c, vector left, vector right, size_t width)
     }
 }
 
-/* c = a (rows,k) times `panels` packed panels (k,COLUMNS) that lie k * COLUMNS apart; width: columns to store of the last.
- * rows and panels, at most ROWS together, are constants wherever this is inlined. */
+/* c = a (rows,k) times `panels` packed panels (k,COLUMNS) that lie k * COLUMNS apart; width: columns to store of
+ * the last. rows and panels, at most ROWS together, are constants wherever this is inlined. */
 static inline __attribute__((always_inline)) void tile(nn_real *c, size_t ldc, const nn_real *a, size_t lda,
                                                        const nn_real *packed, size_t rows, size_t panels, size_t width,
                                                        size_t k)
 {
     vector sums[ROWS][2];
 
-    NN_UNROLLED
+#pragma GCC unroll 12
     for (size_t s = 0; s < rows * panels; s++)
         sums[s][0] = sums[s][1] = (vector){0};
     for (size_t i = 0; i < k; i++) {
-        NN_UNROLLED
+#pragma GCC unroll 12
         for (size_t s = 0; s < rows * panels; s++) {
             size_t p = s / rows, r = s % rows;
             const vector *b = __builtin_assume_aligned(packed + (p * k + i) * COLUMNS, VECTOR_BYTES);
@@ -69,7 +69,7 @@ static inline __attribute__((always_inline)) void tile(nn_real *c, size_t ldc, c
             sums[s][1] += a[r * lda + i] * b[1];
         }
     }
-    NN_UNROLLED
+#pragma GCC unroll 12
     for (size_t s = 0; s < rows * panels; s++)
         store(c + s % rows * ldc + s / rows * COLUMNS, sums[s][0], sums[s][1], s / rows + 1 < panels ? COLUMNS : width);
 }

@@ -91,14 +91,14 @@ struct nn_regularisation {
 
 struct nn_workspace; /* all memory of a forward and backward pass; one thread at a time */
 
-/* Room for batches of at most max_batch rows (up to NN_MAX_BATCH). Reserves max_batch * L * (E + 7 H) * 8 bytes, 52 MB for
- * 64 rows of the default shape; only what batches reach becomes resident, and nn_predict() reaches little. */
+/* Room for batches of at most max_batch rows (up to NN_MAX_BATCH). Reserves max_batch * L * (E + 7 H) * 8 bytes, 52 MB
+ * for 64 rows of the default shape; only what batches reach becomes resident, and nn_predict() reaches little. */
 struct nn_workspace *nn_workspace_new(const struct nn_shape *s, uint32_t max_batch);
 void nn_workspace_free(struct nn_workspace *ws);
 
 /* Mean cross-entropy of the batch (1 <= n <= max_batch) into *loss and its gradient ADDED to grad, which the caller has
- * cleared. Deterministic for the same seed; seed only feeds dropout. n_correct (may be NULL): rows whose argmax is their
- * label, with dropout as it was. Examples are checked by their maker: out of range is undefined. */
+ * cleared. Deterministic for the same seed; seed only feeds dropout. n_correct (may be NULL): rows whose argmax is
+ * their label, with dropout as it was. Examples are checked by their maker: out of range is undefined. */
 void nn_loss(struct nn_workspace *ws, const nn_real *params, const struct nn_example *batch, uint32_t n,
              const struct nn_regularisation *reg, uint64_t seed, nn_real *grad, double *loss, uint32_t *n_correct);
 
