@@ -56,10 +56,11 @@ static void log_trial(const struct engine_kind *kind, const struct trial *t, str
 static struct status choose_engine(const struct engine_kind **out, const char *name, const struct network *net)
 {
     const struct engine_kind *named = engine_kind_find(name);
-    const struct engine_kind *const candidates[] = {named ? named : &engine_openblas, named ? NULL : &engine_darknet};
+    const struct engine_kind *const candidates[] = {named ? named : &engine_openblas, named ? NULL : &engine_darknet,
+                                                    NULL};
     struct status st = status_ok();
 
-    for (size_t i = 0; i < COUNT_OF(candidates) && candidates[i]; i++) {
+    for (size_t i = 0; candidates[i]; i++) {
         struct trial t;
         st = trial_run(candidates[i], net, &t);
         log_trial(candidates[i], &t, st);

@@ -5,12 +5,12 @@
 
 const struct engine_kind *engine_kind_find(const char *name)
 {
-    static const struct engine_kind *const kinds[] = {&engine_openblas, &engine_darknet};
+    static const struct engine_kind *const kinds[] = {&engine_openblas, &engine_darknet, NULL};
+    const struct engine_kind *const *kind = kinds;
 
-    for (size_t i = 0; i < COUNT_OF(kinds); i++)
-        if (strcmp(kinds[i]->name, name) == 0)
-            return kinds[i];
-    return NULL;
+    while (*kind && strcmp((*kind)->name, name) != 0)
+        kind++;
+    return *kind;
 }
 
 void engine_forward(struct engine *e, const float *input)

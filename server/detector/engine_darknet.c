@@ -36,20 +36,19 @@ struct library {
     void (*release)(darknet_network *net);
 };
 
-static struct status library_open(struct library *lib)
+/* False: dlerror() says why. Never closed again: OpenCV and Qt do not survive that. */
+static bool library_open(struct library *lib)
 {
     setenv("OMP_NUM_THREADS", "1", 1); /* OpenCV's libgomp reads it when it is loaded: now */
     void *handle = dlopen(DARKNET_LIBRARY, RTLD_NOW | RTLD_LOCAL);
 
     if (!handle)
-        return status_errorf(ST_UNAVAILABLE, "%s", dlerror());
+        return false;
     *(void **)&lib->load = dlsym(handle, "load_network");
     *(void **)&lib->set_batch = dlsym(handle, "set_batch_network");
     *(void **)&lib->predict = dlsym(handle, "network_predict");
     *(void **)&lib->release = dlsym(handle, "free_network");
-    if (!lib->load || !lib->set_batch || !lib->predict || !lib->release)
-        return status_errorf(ST_UNAVAILABLE, "%s is not the darknet of 2018", DARKNET_LIBRARY);
-    return status_ok(); /* never closed: OpenCV and Qt do not survive that */
+    return lib->load && lib->set_batch && lib->predict && lib->release;
 }
 
 /* A file in memory that others can open by its name, "/proc/self/fd/N". */
@@ -148,15 +147,14 @@ static void darknet_destroy(struct engine *base)
 static struct status darknet_create(struct engine **out, const struct network *net)
 {
     struct library lib = {NULL, NULL, NULL, NULL};
-    struct status st = library_open(&lib);
 
-    if (st.code)
-        return st;
+    if (!library_open(&lib))
+        return status_errorf(ST_UNAVAILABLE, "%s", dlerror());
     struct darknet *e = xcalloc(1, sizeof *e);
     e->base.kind = &engine_darknet;
     e->predict = lib.predict;
     e->release = lib.release;
-    st = load(e, &lib, net);
+    struct status st = load(e, &lib, net);
     if (!st.code)
         st = check_shapes(e, net);
     for (size_t i = 0; i < net->cfg->n_heads && !st.code; i++)

@@ -98,8 +98,8 @@ static struct status load_labels(struct model *m, const char *path)
 
 static struct status load_cfg(struct cfg **out, const char *name, const char *path)
 {
-    char file[MAX_NAME + 8], *text;
-    size_t size;
+    char file[MAX_NAME + 8], *text = NULL;
+    size_t size = 0;
 
     snprintf(file, sizeof file, "%s.cfg", name);
     struct status st = read_file(path, file, SECTIONS_MAX_BYTES, &text, &size);
@@ -127,9 +127,9 @@ static void correct_mask(struct model *m, struct cfg *cfg)
 static struct status load_network(struct model *m, const char *path)
 {
     struct cfg *cfg = NULL;
-    char file[MAX_NAME + 16], *data;
+    char file[MAX_NAME + 16], *data = NULL;
     uint8_t digest[SHA256_SIZE];
-    size_t size;
+    size_t size = 0;
     struct status st = load_cfg(&cfg, m->name, path);
 
     if (st.code)

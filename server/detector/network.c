@@ -31,7 +31,7 @@ static struct status fold(float *weights, float *bias, size_t n_filters, size_t 
     for (size_t f = 0; f < n_filters; f++) {
         if (variances[f] < 0)
             return status_errorf(ST_INVALID, "the weights hold a negative variance");
-        float factor = (float)(scales[f] / (sqrt(variances[f]) + 1e-6));
+        float factor = (float)(scales[f] / (sqrt((double)variances[f]) + 1e-6));
         bias[f] -= means[f] * factor;
         for (size_t i = 0; i < n_each; i++)
             weights[f * n_each + i] *= factor;
