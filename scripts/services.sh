@@ -13,9 +13,27 @@ secret() { # NAME: made at the first call
     cat "$SECRETS/$1"
 }
 
+# After a SIGKILL the lock file stays. PostgreSQL takes it over by itself when that process is gone, but holds a zombie,
+# which nobody has collected yet, for a living one; a process of a cluster stands in its folder, a zombie nowhere.
+clear_postgres_lock() { # FOLDER
+    local cwd until=$((SECONDS + 10)) pid busy=1
+    [ -f "$1/postmaster.pid" ] || return 0
+    while [ $busy = 1 ] && [ $SECONDS -lt $until ]; do
+        busy=0
+        for cwd in /proc/[0-9]*/cwd; do
+            if [ "$(readlink "$cwd" 2>/dev/null)" = "$1" ]; then busy=1 && sleep 0.1 && break; fi
+        done
+    done
+    read -r pid <"$1/postmaster.pid" || return 0
+    [ $busy = 1 ] || start_time "$pid" >/dev/null || rm -f "$1/postmaster.pid"
+}
+
 prepare_postgres() {
     local pg=$BLOGINFER_HOME/pg
-    [ ! -d "$pg/data" ] || return 0
+    if [ -d "$pg/data" ]; then
+        clear_postgres_lock "$(realpath "$pg/data")"
+        return
+    fi
     say "creating PostgreSQL's files"
     need_space "$BLOGINFER_HOME" 200 "PostgreSQL"
     mkdir -p "$pg"

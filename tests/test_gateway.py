@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 from harness import DOG, LOCAL, PATIENCE, System, wait_for
@@ -232,6 +233,11 @@ def test_a_stopped_backend_is_503_with_retry_after_and_comes_back(system: System
     wait_for(lambda: post(system, "/predict", {"text": "好"}).status_code == 200, "the gateway finds the new one")
 
 
+def thread_states(pid: int) -> list[str]:
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return [stat.read_text().rpartition(")")[2].split()[0] for stat in stats]
+
+
 def test_a_backend_that_hangs_is_504(system: System):
     system.start("aggregator", "trainer", "inference", "gateway")
     system.ctl("train", "--rounds", "1", "--workers", "1", "--watch")
@@ -239,6 +245,7 @@ def test_a_backend_that_hangs_is_504(system: System):
     inference = system.processes["inference"].pid
     os.kill(inference, signal.SIGSTOP)
     try:
+        wait_for(lambda: all(state == "T" for state in thread_states(inference)), "every thread has stopped")
         assert_error(post(system, "/predict", {"text": "好"}), 504)
     finally:
         os.kill(inference, signal.SIGCONT)
