@@ -1,6 +1,7 @@
 /* bulk.c - FederationService/Fetch and /Submit: parameters out, updates in, chunk by chunk. */
 #include "bloginfer/v1/federation.pb-c.h"
 #include "federation_internal.h"
+#include "run_metrics.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -88,6 +89,7 @@ static struct status submit_to(struct rpc_call *call, struct run *r, const struc
         }
     }
     spool_free(spool);
+    run_metrics_update(run_configuration(r)->task, verdict);
     if (verdict == RUN_REJECTED)
         log_warn("update_rejected", log_s("run", run_id(r)), log_i("shard", u->shard_index), log_s("reason", why.msg));
     return answer(call, verdict, why.msg);

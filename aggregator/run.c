@@ -170,6 +170,17 @@ const char *run_id(const struct run *r)
     return r->id;
 }
 
+const char *run_state_name(enum run_state s)
+{
+    static const char *const names[] = {[RUN_WAITING] = "waiting",
+                                        [RUN_TRAINING] = "training",
+                                        [RUN_FINISHED] = "finished",
+                                        [RUN_FAILED] = "failed",
+                                        [RUN_STOPPED] = "stopped"};
+
+    return names[s];
+}
+
 const struct run_config *run_configuration(const struct run *r)
 {
     return &r->config;

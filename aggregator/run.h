@@ -23,6 +23,8 @@ static inline bool run_state_ended(enum run_state s)
 
 #define RUN_SOURCE_SIZE 65
 
+const char *run_state_name(enum run_state s); /* "waiting", "training", "finished", "failed", "stopped" */
+
 struct run_round {
     uint32_t round;       /* from 1 */
     double train_loss;    /* mean over the round's samples */

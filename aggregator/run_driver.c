@@ -1,6 +1,7 @@
 /* run_driver.c - the thread that moves a run on: wait for workers, exchange by exchange, evaluate, checkpoint, publish.
  * Linear on purpose: where the run stands is where this code stands. ST_CANCELLED means stopped or suspended. */
 #include "run_internal.h"
+#include "run_metrics.h"
 
 #include <malloc.h>
 #include <math.h>
@@ -234,6 +235,7 @@ static struct status append_round(struct run *r, const struct run_round *o)
     run_changed_locked(r);
     pthread_mutex_unlock(&r->mu);
     log_round(r, o);
+    run_metrics_round(r->config.task, o);
     return st;
 }
 
@@ -351,11 +353,9 @@ static void end(struct run *r, struct status st)
     run_direct_locked(r, &d);
     pthread_mutex_unlock(&r->mu);
     drop_tensors(r);
-    log_info("run_ended", log_s("run", r->id),
-             log_s("state", d.state == RUN_FINISHED  ? "finished"
-                            : d.state == RUN_STOPPED ? "stopped"
-                                                     : "failed"),
-             log_s("message", st.msg), log_i("version", (int64_t)r->version));
+    run_metrics_end(r->config.task, d.state);
+    log_info("run_ended", log_s("run", r->id), log_s("state", run_state_name(d.state)), log_s("message", st.msg),
+             log_i("version", (int64_t)r->version));
 }
 
 void *run_drive(void *arg)

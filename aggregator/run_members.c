@@ -1,6 +1,7 @@
 /* run_members.c - what workers say to a run: they join, report, fetch parameters and submit updates. Nothing here moves
  * the run on; the driver is woken and looks for itself. */
 #include "run_internal.h"
+#include "run_metrics.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -36,7 +37,9 @@ struct status run_join(struct run *r, const struct run_join *j, void (*wake)(voi
             snprintf(r->source, sizeof r->source, "%s (digest %s)", j->data_source, j->data_digest);
         run_changed_locked(r);
     }
+    uint32_t connected = run_connected_locked(r);
     pthread_mutex_unlock(&r->mu);
+    run_metrics_workers(r->config.task, connected);
     if (st.code)
         free(m);
     else
@@ -52,7 +55,9 @@ void run_leave(struct run *r, struct run_member *m)
         at = &(*at)->next;
     *at = m->next;
     run_changed_locked(r);
+    uint32_t connected = run_connected_locked(r);
     pthread_mutex_unlock(&r->mu);
+    run_metrics_workers(r->config.task, connected);
     free(m);
 }
 

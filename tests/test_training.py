@@ -62,6 +62,17 @@ def test_a_run_publishes_and_the_version_is_served_without_a_failed_call(system,
     assert rounds[-1]["eval_accuracy"] > 0.7, rounds
     assert ET.parse(folder / "curve.svg").getroot().tag.endswith("svg")
 
+    # and what Prometheus reads of it
+    page = system.metrics("aggregator")
+    for sample in (
+        'bloginfer_federation_rounds_total{task="sentiment"} 3',
+        'bloginfer_federation_runs_total{task="sentiment",state="finished"} 1',
+        f'bloginfer_federation_updates_total{{task="sentiment",verdict="accepted"}} {sum(r["updates"] for r in rounds)}',
+        f'bloginfer_federation_bytes_total{{task="sentiment",direction="up"}} {sum(r["bytes_up"] for r in rounds)}',
+        'bloginfer_federation_workers{task="sentiment"} 0',
+    ):
+        assert sample in page.splitlines(), page
+
     # the pointer moves back and forth while a client hammers; each time served within two seconds
     system.ctl("train", "--rounds", "1", "--workers", "2", "--watch")
     assert [m.version for m in versions(system, protos)] == [1, 2]
