@@ -141,7 +141,11 @@ def test_a_watcher_survives_the_aggregator(system):
          "--aggregator", system.target("aggregator"), "--trainer", system.target("trainer")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment(),
     )  # fmt: skip
-    wait_for(lambda: "r" in system.ctl("runs", "list").stdout and json.loads(system.ctl("runs", "show", "r", "--json").stdout)["rounds"], "a round")
+
+    def rounds():
+        return "r" in system.ctl("runs", "list").stdout and json.loads(system.ctl("runs", "show", "r", "--json").stdout)["rounds"]
+
+    wait_for(rounds, "a round")
     system.kill("aggregator")
     system.start("aggregator")
     out, err = watcher.communicate(timeout=300)
