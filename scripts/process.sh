@@ -18,7 +18,7 @@ pid_of() { # SERVICE: prints the id of the process that we started; fails when i
 fingerprint() { # of CMD and of the settings in the environment
     {
         printf '%s\n' "${CMD[@]}"
-        env | grep '^BLOGINFER_' | grep -vE '^BLOGINFER_(OFFLINE|BUILD|LONG)=' | sort
+        env | grep '^BLOGINFER_' | grep -vE '^BLOGINFER_(OFFLINE|BUILD|FUZZ_SECONDS)=' | sort
     } | sha256sum | cut -c 1-16
 }
 

@@ -1,8 +1,7 @@
-"""What the product promises of accuracy and time, on real data; minutes long, so only with --long."""
+"""What the product promises of accuracy, on real data: skipped where the data is not. How long it takes is for bench."""
 
 import json
 import os
-import time
 from pathlib import Path
 
 import harness
@@ -16,7 +15,7 @@ SOURCES = [
 ]
 
 
-@pytest.mark.skipif(not os.environ.get("BLOGINFER_LONG"), reason="minutes long: ./bloginfer test --long")
+@pytest.mark.skipif(harness.SANITIZED, reason="a sanitizer makes it several times slower, and no different")
 @pytest.mark.parametrize("data, file, accuracy", SOURCES)
 def test_five_rounds_with_three_workers(tmp_path, data, file, accuracy):
     if not (data / "text" / file).is_file():
@@ -24,13 +23,9 @@ def test_five_rounds_with_three_workers(tmp_path, data, file, accuracy):
     system = harness.System(tmp_path, data)
     try:
         system.start("aggregator", "trainer")
-        began = time.monotonic()
-        system.ctl("train", "--rounds", "5", "--workers", "3", "--watch", timeout=1800)
-        took = time.monotonic() - began
+        system.ctl("train", "--rounds", "5", "--workers", "3", "--watch", timeout=1200)
     finally:
         system.stop_all()
     rounds = [json.loads(line) for line in (tmp_path / "models/sentiment/1/metrics.jsonl").read_text().splitlines()]
     assert len(rounds) == 5
     assert rounds[-1]["eval_accuracy"] >= accuracy, rounds
-    if not harness.SANITIZED:
-        assert took <= 240, f"{took:.0f} s"  # 180 s on two idle cores
