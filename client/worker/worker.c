@@ -2,7 +2,7 @@
 #include "worker.h"
 
 #include "bloginfer/v1/federation.pb-c.h"
-#include "corpus.h"
+#include "client/data/corpus.h"
 #include "learner.h"
 
 #include <pthread.h>

@@ -3,8 +3,8 @@
  * Limits: DATASET_MAX_FILE bytes a file, TEXT_MAX_BYTES a text, DATASET_MAX_ROWS rows. A text that is not UTF-8, holds
  * a NUL or is too long is left out and counted; a row that is not of the format is ST_INVALID, named by file and line.
  * Not thread-safe. */
-#ifndef CLIENT_DATASET_H
-#define CLIENT_DATASET_H
+#ifndef CLIENT_DATA_DATASET_H
+#define CLIENT_DATA_DATASET_H
 
 #include "base/base.h"
 #include "text/text.h"

@@ -3,8 +3,8 @@
  * A small grammar (sample_grammar.c) writes SAMPLE_ROWS distinct texts of a task, half of each label, always the same.
  * It is no substitute for real texts and says so wherever it is used. It is not trivial either: most texts carry clauses
  * of both labels, and order and connectives decide; one in twenty is lukewarm or curt, and its label is a coin's. */
-#ifndef CLIENT_SAMPLE_H
-#define CLIENT_SAMPLE_H
+#ifndef CLIENT_DATA_SAMPLE_H
+#define CLIENT_DATA_SAMPLE_H
 
 #include "dataset.h"
 

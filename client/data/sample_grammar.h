@@ -3,8 +3,8 @@
  * A pattern is text with slots: <1> and <0> are clauses of that label, each of another aspect of the topic; <+> and <->
  * closings of label 1 and 0; <s> how it came about; <f> a fact; <n> a neutral remark; <v> and <x> are words of degree or
  * ways to begin. Label 1 is positive, or a troll's. Every alternative may be empty. */
-#ifndef CLIENT_SAMPLE_GRAMMAR_H
-#define CLIENT_SAMPLE_GRAMMAR_H
+#ifndef CLIENT_DATA_SAMPLE_GRAMMAR_H
+#define CLIENT_DATA_SAMPLE_GRAMMAR_H
 
 #include <stddef.h>
 

@@ -3,8 +3,8 @@
  * Every worker holds the same file and computes the same assignment, so that nothing has to be agreed on over the wire:
  * a row's shard follows from its hash, its label, the seed and the settings alone. The shards of one partition are
  * disjoint and together complete. All functions are pure and thread-safe. */
-#ifndef CLIENT_PARTITION_H
-#define CLIENT_PARTITION_H
+#ifndef CLIENT_DATA_PARTITION_H
+#define CLIENT_DATA_PARTITION_H
 
 #include "base/base.h"
 

@@ -1,7 +1,7 @@
 /* csv.h - comma-separated values as RFC 4180 has them: quoted fields with "" for a quote and line ends inside, \n or
  * \r\n between records, a byte order mark in front. Everything else is malformed and named by its line. */
-#ifndef CLIENT_CSV_H
-#define CLIENT_CSV_H
+#ifndef CLIENT_DATA_CSV_H
+#define CLIENT_DATA_CSV_H
 
 #include "base/base.h"
 

@@ -11,8 +11,8 @@
  * Then the rows are shared out (partition.h) and those of the asked shard stay: training rows as the partition says,
  * evaluation rows always by their hash.
  * A loaded corpus is only read: any thread may. */
-#ifndef CLIENT_CORPUS_H
-#define CLIENT_CORPUS_H
+#ifndef CLIENT_DATA_CORPUS_H
+#define CLIENT_DATA_CORPUS_H
 
 #include "base/base.h"
 #include "nn/nn.h"
