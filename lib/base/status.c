@@ -35,7 +35,7 @@ static void set_message(struct status *st, const char *fmt, va_list ap)
         trim_utf8(st->msg);
 }
 
-struct status status_errorf(enum code code, const char *fmt, ...)
+struct status(status_errorf)(enum code code, const char *fmt, ...)
 {
     struct status st = {.code = code};
     va_list ap;

@@ -39,6 +39,12 @@ struct status status_ok(void);
 /* A status of this code with a printf-like message. */
 __attribute__((format(printf, 2, 3))) struct status status_errorf(enum code code, const char *fmt, ...);
 
+#ifdef __clang_analyzer__
+/* The analyser sees one file at a time: this tells it that an error is one. */
+#define status_errorf(status_code, ...)                                                                                \
+    (status_errorf(status_code, __VA_ARGS__), (struct status){.code = (status_code)})
+#endif
+
 /* The status of errno: ENOENT is ST_NOT_FOUND, ENOSPC ST_EXHAUSTED and so on; the message is "what: strerror". */
 __attribute__((format(printf, 1, 2))) struct status status_errno(const char *fmt, ...);
 

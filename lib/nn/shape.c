@@ -102,8 +102,9 @@ static void init_recurrent(nn_real *wh, size_t hidden, struct rng *rng)
         for (size_t i = 0; i < hidden * hidden; i++)
             block[i] = rng_normal(rng);
         orthogonalise(block, hidden);
-        for (size_t i = 0; i < hidden * hidden; i++)
-            wh[i / hidden * 4 * hidden + gate * hidden + i % hidden] = (nn_real)block[i];
+        for (size_t row = 0; row < hidden; row++)
+            for (size_t col = 0; col < hidden; col++)
+                wh[(row * 4 + gate) * hidden + col] = (nn_real)block[row * hidden + col];
     }
     free(block);
 }

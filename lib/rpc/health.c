@@ -190,7 +190,7 @@ static void watch_open(struct rpc_call *call)
 {
     struct health *h = rpc_service(call);
     struct watch *w = arena_zalloc(&call->arena, 1, sizeof *w);
-    const void *in;
+    const void *in = NULL;
     struct status st = w ? call_request(call, &in) : status_errorf(ST_EXHAUSTED, "no memory for the call");
 
     if (!st.code && atomic_fetch_add(&call->method->n_streams, 1) >= call->method->max_streams) {

@@ -143,7 +143,7 @@ static struct status settle(const struct rpc_call *call, struct status st)
 static struct status handle(struct rpc_call *call, ProtobufCMessage **out)
 {
     const ProtobufCMessageDescriptor *type = call->sends;
-    const void *in;
+    const void *in = NULL;
 
     if (clock_now() >= call->deadline)
         return status_errorf(ST_DEADLINE, "the deadline was over before the work began");
