@@ -19,7 +19,7 @@ struct status federation_fetch(struct rpc_call *call, const void *in)
     struct snapshot *s = run_fetch(r, req->base_version);
     if (!s)
         st = status_errorf(ST_PRECONDITION, "version %" PRIu64 " is not current", req->base_version);
-    for (size_t i = 0; !st.code && i < s->n_chunks; i++) {
+    for (size_t i = 0; s && !st.code && i < s->n_chunks; i++) {
         chunk.offset = i * SNAPSHOT_CHUNK;
         chunk.total_bytes = s->n_params * sizeof *s->params;
         chunk.crc32c = s->crc32c[i];

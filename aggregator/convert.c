@@ -130,7 +130,7 @@ static struct status copy_text(char *out, size_t size, const char *name, const c
 {
     if (strlen(text) >= size)
         return status_errorf(ST_INVALID, "%s: longer than %zu bytes", name, size - 1);
-    strcpy(out, text);
+    memcpy(out, text, strlen(text) + 1);
     return status_ok();
 }
 
@@ -188,7 +188,7 @@ struct status convert_run_from(struct run_view *out, const Bloginfer__V1__Run *m
         (st = run_config_complete(&out->config)).code ||
         (st = copy_text(out->message, sizeof out->message, "message", m->message)).code)
         return st;
-    strcpy(out->run_id, m->run_id);
+    memcpy(out->run_id, m->run_id, strlen(m->run_id) + 1);
     for (size_t i = 0; i < COUNT_OF(states); i++)
         if (states[i].message == m->state)
             out->state = states[i].state;

@@ -61,15 +61,17 @@ static void put_axes(struct buf *b, const struct panel *p, const char *caption)
     double step = nice_step(p->high - p->low);
     char text[32];
 
-    for (double v = ceil(p->low / step) * step; v <= p->high; v += step) {
+    for (long i = lround(ceil(p->low / step)); (double)i * step <= p->high; i++) {
+        double v = (double)i * step;
+
         snprintf(text, sizeof text, "%.4g%s", v * p->scale, p->unit);
         buf_printf(b, "<path class=\"grid\" d=\"M%.1f %.1fh%.1f\"/>\n", p->x, at_y(p, v), PANEL_W);
         put_text(b, p->x - 6, at_y(p, v) + 4, "end", "tick", text);
     }
-    double every = fmax(1, round(nice_step(p->last - p->first + 1)));
-    for (double r = p->first; r <= p->last; r += every) {
-        snprintf(text, sizeof text, "%.0f", r);
-        put_text(b, at_x(p, r), p->y + PANEL_H + 18, "middle", "tick", text);
+    long every = lround(fmax(1, nice_step(p->last - p->first + 1)));
+    for (long r = lround(p->first); r <= lround(p->last); r += every) {
+        snprintf(text, sizeof text, "%ld", r);
+        put_text(b, at_x(p, (double)r), p->y + PANEL_H + 18, "middle", "tick", text);
     }
     put_text(b, p->x + PANEL_W / 2, p->y + PANEL_H + 38, "middle", "tick", "round");
     put_text(b, p->x, p->y - 12, "start", "caption", caption);

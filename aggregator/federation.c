@@ -22,12 +22,13 @@ static struct status show(struct rpc_call *call, struct run *r, Bloginfer__V1__R
 {
     struct run_view v;
 
-    *out = arena_alloc(rpc_arena(call), sizeof **out);
-    if (!*out)
+    Bloginfer__V1__Run *run = arena_alloc(rpc_arena(call), sizeof *run);
+    if (!run)
         return status_errorf(ST_EXHAUSTED, "the answer is too large for one message");
     run_view(r, &v);
-    struct status st = convert_run(*out, &v, rpc_arena(call));
+    struct status st = convert_run(run, &v, rpc_arena(call));
     run_view_fini(&v);
+    *out = run;
     return st;
 }
 
@@ -91,15 +92,19 @@ static struct status list_runs(struct rpc_call *call, const void *in, void *out)
     size_t limit = req->limit ? req->limit : LIST_DEFAULT, n;
     struct run **runs = runs_list(rpc_service(call), req->active_only, limit < LIST_MAX ? limit : LIST_MAX, &n);
 
-    rep->runs = arena_zalloc(rpc_arena(call), n, sizeof *rep->runs);
-    if (!rep->runs)
+    Bloginfer__V1__Run **shown = arena_zalloc(rpc_arena(call), n, sizeof *shown);
+    if (!shown)
         st = status_errorf(ST_EXHAUSTED, "too many runs for one message: ask for fewer");
     for (size_t i = 0; i < n; i++) {
-        if (!st.code && !(st = show(call, runs[i], &rep->runs[i])).code)
-            rep->n_runs++;
+        if (shown && !st.code)
+            st = show(call, runs[i], &shown[i]);
         run_release(runs[i]);
     }
     free(runs);
+    if (!st.code) {
+        rep->runs = shown;
+        rep->n_runs = n;
+    }
     return st;
 }
 

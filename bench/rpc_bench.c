@@ -222,7 +222,7 @@ static void measure(const struct ports *ports, double seconds)
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 2;
-    struct ports ports;
+    struct ports ports = {0};
     int fds[2];
 
     log_init("rpc_bench", "error");

@@ -125,13 +125,12 @@ struct status transfer_submit(const struct transfer *t, uint64_t base_version, u
     st = send_update(t, call, &header, update);
     if (!st.code || st.code == ST_CANCELLED)
         st = rpc_recv(call, &in);
-    if (!st.code && !in)
-        st = status_errorf(ST_CANCELLED, "the update was not answered");
-    if (!st.code) {
-        const Bloginfer__V1__SubmitResponse *rep = in;
-
+    const Bloginfer__V1__SubmitResponse *rep = in;
+    if (rep) {
         *verdict = verdict_of(rep->verdict);
         snprintf(reason, STATUS_MSG_SIZE, "%s", rep->reason);
+    } else if (!st.code) {
+        st = status_errorf(ST_CANCELLED, "the update was not answered");
     }
     return close_stream(call, st);
 }
