@@ -107,8 +107,8 @@ int main(int argc, char **argv)
     };
     g.monitor = monitor_start(targets, COUNT_OF(targets));
     const struct metrics_config metrics_config = {s.listen, s.metrics_port, "gateway", monitor_ready, g.monitor};
-    or_die(metrics_start(&metrics, &metrics_config));
     or_die(start_http(&http, &s, &g, routes, COUNT_OF(routes)));
+    or_die(metrics_start(&metrics, &metrics_config)); /* last: whose /healthz answers takes requests */
 
     lifecycle_wait();
     metrics_drain(metrics);
