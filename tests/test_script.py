@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -124,6 +125,28 @@ def test_down_leaves_nothing_running_and_can_be_said_twice(up):
     up.ok("up")  # with all it had before
     answer = LOCAL.post(f"http://127.0.0.1:{up.base}/predict", json={"text": "房间干净舒适"}, timeout=PATIENCE)
     assert answer.json()["version"] == 1
+
+
+def test_an_interrupted_first_run_can_be_stopped_and_goes_on(tmp_path, reviews):
+    script = Script(tmp_path / "home", reviews)
+    try:
+        with subprocess.Popen(
+            [ROOT / "bloginfer", "up"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=script.env, start_new_session=True,
+        ) as up:  # fmt: skip
+            said = next((line for line in up.stdout if "training the first model" in line), None)
+            assert said, up.stderr.read()
+            os.killpg(up.pid, signal.SIGINT)  # as a terminal does
+            up.stdout.read()
+            assert "interrupted" in up.stderr.read() and up.wait() == 130
+        assert sorted(script.pids()) == sorted(SERVICES)
+        script.ok("down")
+        assert script.processes() == []  # no worker stays behind either
+        script.ok("up")
+        assert (script.home / "models/sentiment/1/model.safetensors").is_file()
+    finally:
+        script("down")
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path, reviews):
