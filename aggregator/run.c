@@ -67,6 +67,7 @@ struct status run_new(struct run **out, const struct run_house *house, const cha
 {
     struct run_config config = *c;
     enum nn_optimizer_kind kind;
+    char path[PATH_MAX + 32];
     struct status st = run_id_check(id);
 
     if (!st.code)
@@ -76,6 +77,11 @@ struct status run_new(struct run **out, const struct run_house *house, const cha
     if (st.code)
         return st;
     struct run *r = alloc(house, id);
+    checkpoint_path(path, sizeof path, r);
+    if (fs_exists(path)) {
+        free_run(r);
+        return status_errorf(ST_DATA_LOSS, "run %s is on disk but damaged: choose another run_id", id);
+    }
     r->config = config;
     r->state = RUN_WAITING;
     r->started_ms = clock_wall() / CLOCK_MS;
@@ -86,6 +92,8 @@ struct status run_new(struct run **out, const struct run_house *house, const cha
     st = fs_mkdirs(r->dir);
     if (!st.code)
         st = run_save(r);
+    if (!st.code)
+        st = fs_sync_dir(house->state_dir); /* the folder itself */
     if (st.code) {
         free_run(r);
         return st;
@@ -207,7 +215,6 @@ uint32_t run_connected_locked(const struct run *r)
 
 void run_changed_locked(struct run *r)
 {
-    r->changes++;
     for (struct run_watcher *w = r->watchers; w; w = w->next)
         w->wake(w->arg);
     pthread_cond_broadcast(&r->changed);
@@ -292,7 +299,6 @@ void run_view(struct run *r, struct run_view *v)
     v->round = r->directive.round;
     v->exchange = r->directive.exchange;
     v->exchanges = r->directive.exchanges;
-    v->changes = r->changes;
     view_workers_locked(r, v);
     pthread_mutex_unlock(&r->mu);
 }

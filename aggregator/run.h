@@ -22,6 +22,7 @@ static inline bool run_state_ended(enum run_state s)
 }
 
 #define RUN_SOURCE_SIZE 65
+#define RUN_MAX_LOSS    1e6 /* of one row: what is above is no cross-entropy, and would drown every mean and curve */
 
 const char *run_state_name(enum run_state s); /* "waiting", "training", "finished", "failed", "stopped" */
 
@@ -50,7 +51,6 @@ struct run_view {
     bool promoted;
     int64_t started_ms, ended_ms; /* since 1970; ended 0: not yet */
     uint32_t round, exchange, exchanges;
-    uint64_t changes; /* grows with every change of state, round or exchange */
     struct run_worker {
         uint32_t shard_index;
         bool connected;
@@ -71,7 +71,8 @@ struct run_house {
 
 struct run;
 
-/* A new run, with a checkpoint on disk when it returns; and one that its checkpoint in <state_dir>/<run_id>/ brings back.
+/* A new run, with a checkpoint on disk when it returns (ST_DATA_LOSS: one is there already, which run_open() did not
+ * take); and one that its checkpoint in <state_dir>/<run_id>/ brings back.
  * Neither moves before run_start(). The caller holds the first reference. */
 struct status run_new(struct run **out, const struct run_house *house, const char *run_id, const struct run_config *c);
 struct status run_open(struct run **out, const struct run_house *house, const char *run_id);
@@ -94,7 +95,7 @@ const struct run_config *run_configuration(const struct run *r);
 const struct nn_shape *run_shape(const struct run *r);
 uint32_t run_heartbeat_ms(const struct run *r);
 
-/* Calls wake(arg) at every change, under the run's lock: it must only signal. Remove before arg dies. */
+/* Calls wake(arg) at every change of state, message, rounds or workers, under the run's lock: it must only signal. Remove before arg dies. */
 struct run_watcher {
     void (*wake)(void *arg);
     void *arg;

@@ -150,7 +150,6 @@ static struct status do_exchange(struct run *r, uint32_t round, uint32_t exchang
     memset(&r->exchange, 0, sizeof r->exchange);
     r->exchange.open = true;
     run_direct_locked(r, &d);
-    r->changes++;
     struct status st = collect_locked(r);
     r->exchange.open = false;
     while (r->exchange.adding)
@@ -159,7 +158,14 @@ static struct status do_exchange(struct run *r, uint32_t round, uint32_t exchang
     return st.code ? st : step(r);
 }
 
-/* Has the workers score the current parameters on their evaluation rows. */
+static bool is_evaluated_locked(const struct run *r)
+{
+    return r->evaluation.n_reported >= r->config.quorum && !missing_locked(r, r->evaluation.reported);
+}
+
+/* Has the workers score the current parameters on their evaluation rows: until every connected worker has reported, and
+ * a quorum of them, so that workers on their way out or back do not leave a round unmeasured; at the deadline what has
+ * come counts. */
 static struct status evaluate(struct run *r, uint32_t round, struct evaluation *e)
 {
     struct status st = status_ok();
@@ -172,7 +178,7 @@ static struct status evaluate(struct run *r, uint32_t round, struct evaluation *
     memset(&r->evaluation, 0, sizeof r->evaluation);
     r->evaluation.open = true;
     run_direct_locked(r, &d);
-    while (!interrupted_locked(r) && clock_now() < until && missing_locked(r, r->evaluation.reported))
+    while (!interrupted_locked(r) && clock_now() < until && !is_evaluated_locked(r))
         wait_locked(r, until);
     if (interrupted_locked(r))
         st = status_errorf(ST_CANCELLED, "interrupted");
@@ -270,7 +276,8 @@ static struct status do_round(struct run *r, uint32_t round)
     return append_round(r, &o);
 }
 
-/* Accuracy of the production model on the rows that judged this run; NaN: there is none to compare with. */
+/* Accuracy of the production model on the rows that judged this run; NaN: there is none to compare with, or a worker
+ * left or came and the rows are others. */
 static struct status measure_production(struct run *r, uint64_t *version, double *accuracy)
 {
     float *params = run_production_params(r, version);
@@ -283,13 +290,14 @@ static struct status measure_production(struct run *r, uint64_t *version, double
     pthread_mutex_lock(&r->mu);
     r->current = snapshot_new(++r->last_version, params, r->n_params);
     pthread_mutex_unlock(&r->mu);
+    uint64_t rows = r->rounds[r->n_rounds - 1].eval_rows; /* the driver alone writes rounds */
     struct status st = evaluate(r, r->config.rounds, &e);
     pthread_mutex_lock(&r->mu);
     struct snapshot *theirs = r->current;
     r->current = mine;
     pthread_mutex_unlock(&r->mu);
     snapshot_release(theirs);
-    if (!st.code && e.rows)
+    if (!st.code && e.rows && e.rows == rows)
         *accuracy = e.accuracy;
     return st;
 }

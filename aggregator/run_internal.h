@@ -46,7 +46,6 @@ struct run {
     bool promoted;
     char source[2 * RUN_SOURCE_SIZE + 16]; /* where the first worker's rows come from, for the metadata */
     int64_t started_ms, ended_ms;
-    uint64_t changes;
     bool stop_asked, suspended;
     char stop_reason[STATUS_MSG_SIZE];
     struct run_member *members;
@@ -66,6 +65,7 @@ struct run {
     struct { /* the open evaluation */
         bool open;
         bool reported[RUN_MAX_WORKERS];
+        uint32_t n_reported;
         uint64_t rows, correct;
         double loss_sum;
     } evaluation;

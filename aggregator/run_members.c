@@ -3,7 +3,6 @@
 #include "run_internal.h"
 #include "run_metrics.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -81,18 +80,25 @@ bool run_member_replaced(struct run *r, const struct run_member *m)
     return replaced;
 }
 
+/* A sum of that many losses. NaN fails both comparisons. */
+static bool is_loss(double sum, uint64_t rows)
+{
+    return sum >= 0 && sum <= RUN_MAX_LOSS * (double)rows;
+}
+
 struct status run_report(struct run *r, struct run_member *m, const struct run_report *report)
 {
     struct status st = status_ok();
 
-    if (report->correct > report->rows || report->rows > m->join.eval_rows || !isfinite(report->loss_sum) ||
-        report->loss_sum < 0)
-        return status_errorf(ST_INVALID, "report of shard %u: %llu of %llu rows right", m->join.shard_index,
-                             (unsigned long long)report->correct, (unsigned long long)report->rows);
+    if (report->correct > report->rows || report->rows > m->join.eval_rows || !is_loss(report->loss_sum, report->rows))
+        return status_errorf(ST_INVALID, "report of shard %u: %llu of %llu rows right, loss_sum %g",
+                             m->join.shard_index, (unsigned long long)report->correct, (unsigned long long)report->rows,
+                             report->loss_sum);
     pthread_mutex_lock(&r->mu);
     bool *reported = &r->evaluation.reported[m->join.shard_index];
     if (r->evaluation.open && report->base_version == r->current->version && !*reported && !m->replaced) {
         *reported = true;
+        r->evaluation.n_reported++;
         r->evaluation.rows += report->rows;
         r->evaluation.correct += report->correct;
         r->evaluation.loss_sum += report->loss_sum;
@@ -150,8 +156,8 @@ static struct status check_update(const struct run *r, const struct run_update *
     if (u->samples < 1 || u->samples > UINT32_MAX)
         return status_errorf(ST_INVALID, "samples %llu: must be from 1 to %u", (unsigned long long)u->samples,
                              UINT32_MAX);
-    if (!isfinite(u->loss))
-        return status_errorf(ST_INVALID, "loss: must be finite");
+    if (!is_loss(u->loss, 1))
+        return status_errorf(ST_INVALID, "loss %g: must be from 0 to %g", u->loss, RUN_MAX_LOSS);
     if (u->total_bytes != r->n_params * sizeof(float))
         return status_errorf(ST_INVALID, "update of %llu bytes: the model has %zu", (unsigned long long)u->total_bytes,
                              r->n_params * sizeof(float));

@@ -146,11 +146,13 @@ struct hand {
     float gradient; /* every value of its update */
     uint64_t samples;
     uint32_t leave_after; /* exchanges; 0: stays */
-    bool silent;          /* joins, never delivers; still reports */
+    uint32_t leave_after_reports;
+    bool deserts; /* leaves instead of reporting */
+    bool silent;  /* joins, never delivers; still reports */
     pthread_t thread;
     struct signal signal;
     struct status joined;
-    uint32_t delivered;
+    uint32_t delivered, reported;
     bool replaced;
 };
 
@@ -206,10 +208,15 @@ static void *work(void *arg)
             break;
         if (d.kind == RUN_TRAIN && !h->silent)
             h->delivered += deliver(h->run, h->shard, d.base_version, h->samples, h->gradient, &why) == RUN_ACCEPTED;
-        if (d.kind == RUN_EVALUATE)
+        if (d.kind == RUN_EVALUATE && h->deserts)
+            break;
+        if (d.kind == RUN_EVALUATE) {
             run_report(h->run, m,
                        &(struct run_report){.base_version = d.base_version, .rows = 10, .correct = 9, .loss_sum = 3});
-        if (h->leave_after && h->delivered == h->leave_after)
+            h->reported++;
+        }
+        if ((h->leave_after && h->delivered == h->leave_after) ||
+            (h->leave_after_reports && h->reported == h->leave_after_reports))
             break;
     }
     run_leave(h->run, m);
@@ -346,6 +353,76 @@ static void test_a_silent_worker_is_not_waited_for_beyond_the_deadline(void **st
     run_release(r);
 }
 
+static void test_an_evaluation_waits_for_a_quorum(void **state)
+{
+    struct run_config c = {.rounds = 1, .workers = 1};
+    struct hand leaves = {.gradient = 0.001f, .deserts = true}, comes = {.gradient = 0.001f};
+    struct run *r = new_run("deserted", &c);
+    struct run_view v;
+
+    (void)state;
+    put_to_work(&leaves, r, 0, 1);
+    let_go(&leaves, 1);
+    put_to_work(&comes, r, 0, 1);
+    wait_for(r, has_ended);
+    let_go(&comes, 1);
+    run_view(r, &v);
+    assert_int_equal(v.state, RUN_FINISHED);
+    assert_int_equal(v.rounds[0].eval_rows, 10);
+    run_view_fini(&v);
+    run_suspend(r);
+    run_release(r);
+}
+
+static void test_an_evaluation_that_nobody_answers_lasts_until_its_deadline(void **state)
+{
+    struct run_config c = {.rounds = 1, .workers = 1, .exchange_timeout_ms = 300};
+    struct hand leaves = {.gradient = 0.001f, .deserts = true};
+    struct run *r = new_run("unanswered", &c);
+    struct run_view v;
+
+    (void)state;
+    put_to_work(&leaves, r, 0, 1);
+    wait_for(r, has_one_round);
+    let_go(&leaves, 1);
+    run_view(r, &v);
+    assert_int_equal(v.n_rounds, 1);
+    assert_int_equal(v.rounds[0].eval_rows, 0);
+    assert_true(v.rounds[0].seconds >= 0.3);
+    run_view_fini(&v);
+    wait_for(r, has_ended);
+    run_suspend(r);
+    run_release(r);
+}
+
+static void test_production_is_compared_on_the_same_rows_alone(void **state)
+{
+    struct run_config c = {.rounds = 1, .workers = 2, .quorum = 1};
+    struct hand first[2] = {{.gradient = 0.001f}, {.gradient = 0.001f}};
+    struct hand second[2] = {{.gradient = 0.001f}, {.gradient = 0.001f, .leave_after_reports = 1}};
+    struct run *r = new_run("one", &c);
+    struct run_view v;
+
+    (void)state;
+    put_all_to_work(first, 2, r);
+    wait_for(r, has_ended);
+    let_go(first, 2);
+    run_suspend(r);
+    run_release(r);
+    r = new_run("two", &c);
+    put_all_to_work(second, 2, r); /* the second leaves before version 1 is measured */
+    wait_for(r, has_ended);
+    let_go(second, 2);
+    run_view(r, &v);
+    assert_int_equal(v.state, RUN_FINISHED);
+    assert_int_equal(v.rounds[0].eval_rows, 20);
+    assert_int_equal(v.version, 2);
+    assert_false(v.promoted);
+    run_view_fini(&v);
+    run_suspend(r);
+    run_release(r);
+}
+
 static void test_updates_that_do_not_count_are_told_why(void **state)
 {
     struct run_config c = {.rounds = 1, .workers = 2, .quorum = 2, .global_batch = 100};
@@ -376,8 +453,13 @@ static void test_updates_that_do_not_count_are_told_why(void **state)
     assert_int_equal(run_submit_begin(r, &bad, &spool, &why), RUN_REJECTED);
     bad = u, bad.total_bytes = bytes - 4;
     assert_int_equal(run_submit_begin(r, &bad, &spool, &why), RUN_REJECTED);
-    bad = u, bad.loss = NAN;
-    assert_int_equal(run_submit_begin(r, &bad, &spool, &why), RUN_REJECTED);
+    static const double losses[] = {NAN, -1, 1e300};
+    for (size_t i = 0; i < COUNT_OF(losses); i++) {
+        bad = u, bad.loss = losses[i];
+        assert_int_equal(run_submit_begin(r, &bad, &spool, &why), RUN_REJECTED);
+        struct run_report report = {.base_version = d.base_version, .rows = 1, .loss_sum = losses[i]};
+        assert_int_equal(run_report(r, m, &report).code, ST_INVALID);
+    }
     bad = u, bad.base_version--;
     assert_int_equal(run_submit_begin(r, &bad, &spool, &why), RUN_LATE);
     bad = u, bad.shard_index = 7;
@@ -427,7 +509,7 @@ static void test_a_chunk_that_is_wrong_is_refused(void **state)
 static void test_a_run_comes_back_at_its_last_finished_round(void **state)
 {
     struct run_config c = {.rounds = 3, .workers = 2, .quorum = 2, .global_batch = 20};
-    struct hand before[2] = {{.gradient = 0.001f}, {.gradient = 0.001f, .leave_after = 2}};
+    struct hand before[2] = {{.gradient = 0.001f}, {.gradient = 0.001f, .leave_after_reports = 1}};
     struct hand after[2] = {{.gradient = 0.001f}, {.gradient = 0.001f}};
     struct run *r = new_run("back", &c);
     struct run_view v;
@@ -505,6 +587,14 @@ static void test_a_damaged_checkpoint_is_named(void **state)
     struct status st = run_open(&r, &house, "bad");
     assert_int_equal(st.code, ST_DATA_LOSS);
     assert_non_null(strstr(st.msg, "checkpoint.safetensors"));
+
+    /* It is left alone, also by a run that would take its name. */
+    char *data;
+    size_t size;
+    assert_int_equal(run_new(&r, &house, "bad", &three).code, ST_DATA_LOSS);
+    assert_int_equal(fs_read(path, 100, &data, &size).code, ST_OK);
+    assert_string_equal(data, "not a checkpoint");
+    free(data);
 }
 
 static void test_settings_are_completed_and_checked(void **state)
@@ -564,6 +654,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_step_is_that_of_the_mean_weighted_by_samples, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_worker_that_leaves_costs_only_itself, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_silent_worker_is_not_waited_for_beyond_the_deadline, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_evaluation_waits_for_a_quorum, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_evaluation_that_nobody_answers_lasts_until_its_deadline, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_production_is_compared_on_the_same_rows_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_updates_that_do_not_count_are_told_why, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_chunk_that_is_wrong_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_run_comes_back_at_its_last_finished_round, set_up, tear_down),

@@ -42,7 +42,9 @@ static struct status parse_shard(const char *text, struct worker_config *config)
     unsigned index, count;
     char rest;
 
-    if (sscanf(text, "%5u/%5u%c", &index, &count, &rest) != 2 || !count || index >= count)
+    /* sscanf alone would take signs and blanks */
+    if (strspn(text, "0123456789/") != strlen(text) || sscanf(text, "%5u/%5u%c", &index, &count, &rest) != 2 ||
+        !count || index >= count)
         return status_errorf(ST_INVALID, "--shard \"%s\": must be INDEX/COUNT with INDEX below COUNT, such as 0/3",
                              text);
     config->shard_index = index;
