@@ -23,7 +23,13 @@ static const char *skip_data_url(const char *text)
     return at && at - text < MAX_DATA_URL ? at + sizeof mark - 1 : text;
 }
 
-/* The picture of the request, decoded into the arena of the call. */
+static struct status too_large(struct http_call *call)
+{
+    http_reply_error(call, 413, "\"image\" is over the limit of this gateway", "RESOURCE_EXHAUSTED");
+    return status_ok();
+}
+
+/* The picture of the request, decoded into the arena of the call; none when there is an answer already. */
 static struct status read_image(struct http_call *call, const json_t *in, ProtobufCBinaryData *image)
 {
     struct gateway *g = http_service(call);
@@ -37,14 +43,17 @@ static struct status read_image(struct http_call *call, const json_t *in, Protob
     size = strlen(text);
     if (!size)
         return status_errorf(ST_INVALID, "\"image\" is empty");
-    if (BASE64_DECODED_MAX(size) > (size_t)g->max_image_bytes + 2) {
-        http_reply_error(call, 413, "\"image\" is over the limit of this gateway", "RESOURCE_EXHAUSTED");
-        return status_ok();
-    }
+    if (BASE64_DECODED_MAX(size) > (size_t)g->max_image_bytes + 2)
+        return too_large(call);
     image->data = arena_alloc(http_arena(call), BASE64_DECODED_MAX(size) + 1);
     if (!image->data)
         return status_errorf(ST_EXHAUSTED, "\"image\" does not fit in memory");
-    return status_prefix(base64_decode(text, size, image->data, &image->len), "\"image\"");
+    st = base64_decode(text, size, image->data, &image->len);
+    if (!st.code && image->len > (size_t)g->max_image_bytes) {
+        image->len = 0;
+        return too_large(call);
+    }
+    return status_prefix(st, "\"image\"");
 }
 
 static json_t *objects_json(const Bloginfer__V1__DetectResponse *rep)

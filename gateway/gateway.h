@@ -6,11 +6,14 @@
 #include "http/http.h"
 #include "monitor.h"
 
+#include <stdatomic.h>
+
 struct gateway {
     struct backend inference, detector, aggregator;
     struct monitor *monitor;
     int64_t deadline_ms; /* of a request, from its arrival */
     int64_t max_image_bytes;
+    atomic_bool draining; /* serves on, but wants no more */
 };
 
 #define PREDICT_MAX_TEXT ((size_t)64 << 10)  /* bytes, as in classify.proto */

@@ -327,6 +327,10 @@ static void test_detect_refuses(void **state)
     buf_puts(&b, "\"}");
     post("/api/object_detection", b.data, "HTTP/1.1 413 ", "limit");
     buf_fini(&b);
+    gateway.max_image_bytes = 5; /* a limit in the middle of a group of four characters */
+    post("/api/object_detection", "{\"id\": \"1\", \"image\": \"Zm9vYmE=\"}", "HTTP/1.1 200 ", "dog");
+    post("/api/object_detection", "{\"id\": \"1\", \"image\": \"Zm9vYmFy\"}", "HTTP/1.1 413 ", "limit");
+    gateway.max_image_bytes = MAX_IMAGE;
 }
 
 static void test_errors_of_a_backend(void **state)
@@ -387,6 +391,20 @@ static void test_status_and_probes(void **state)
     text = ask("GET", "/readyz", "", "");
     expect(text, "HTTP/1.1 200 ");
     free(text);
+}
+
+static void test_a_gateway_that_stops_is_not_ready_and_serves_on(void **state)
+{
+    char *text;
+
+    (void)state;
+    atomic_store(&gateway.draining, true);
+    text = ask("GET", "/readyz", "", "");
+    expect(text, "HTTP/1.1 503 ");
+    expect(text, "\r\nRetry-After: 1\r\n");
+    free(text);
+    post("/predict", "{\"text\": \"x\"}", "HTTP/1.1 200 ", "positive");
+    atomic_store(&gateway.draining, false);
 }
 
 static void *predict_soon(void *arg)
@@ -471,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_errors_of_a_backend),
         cmocka_unit_test(test_a_backend_that_hangs_is_504_in_time),
         cmocka_unit_test(test_status_and_probes),
+        cmocka_unit_test(test_a_gateway_that_stops_is_not_ready_and_serves_on),
         cmocka_unit_test(test_backends_that_go_and_come),
         cmocka_unit_test(test_pages_are_whole_and_bring_their_own_parts),
     };

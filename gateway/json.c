@@ -1,14 +1,15 @@
-/* json.c - see json.h. The depth is checked before jansson sees the text: it recurses once a level, up to 2,048. */
+/* json.c - see json.h. Depth and number of values are checked before jansson sees the text: it recurses once a level, up
+ * to 2,048, and takes some 200 bytes for a value that may be two bytes of text. */
 #include "json.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Nesting of brackets outside of strings; what is not JSON is jansson's to find. */
-static bool too_deep(const char *text, size_t size)
+/* Brackets and commas outside of strings; what is not JSON is jansson's to find. */
+static struct status check_shape(const char *text, size_t size)
 {
-    size_t depth = 0;
+    size_t depth = 0, n = 1; /* values at most */
     bool in_string = false;
 
     for (size_t i = 0; i < size; i++) {
@@ -20,23 +21,26 @@ static bool too_deep(const char *text, size_t size)
             in_string = !in_string;
         else if (in_string)
             continue;
+        else if ((c == '{' || c == '[' || c == ',') && ++n > JSON_MAX_VALUES)
+            return status_errorf(ST_INVALID, "JSON: more than %d values", JSON_MAX_VALUES);
         else if ((c == '{' || c == '[') && ++depth > JSON_MAX_DEPTH)
-            return true;
+            return status_errorf(ST_INVALID, "JSON: nested more than %d levels deep", JSON_MAX_DEPTH);
         else if ((c == '}' || c == ']') && depth)
             depth--;
     }
-    return false;
+    return status_ok();
 }
 
 static struct status parse_any(const char *text, size_t size, json_t **out)
 {
+    struct status st = check_shape(text, size);
     json_error_t error;
 
     *out = NULL;
     if (!size)
         return status_errorf(ST_INVALID, "the body is empty: it has to be a JSON object");
-    if (too_deep(text, size))
-        return status_errorf(ST_INVALID, "JSON: nested more than %d levels deep", JSON_MAX_DEPTH);
+    if (st.code)
+        return st;
     *out = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!*out)
         return status_errorf(ST_INVALID, "JSON: line %d, column %d: %s", error.line, error.column, error.text);

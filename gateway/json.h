@@ -7,10 +7,11 @@
 
 #include <jansson.h>
 
-#define JSON_MAX_DEPTH 16
+#define JSON_MAX_DEPTH  16
+#define JSON_MAX_VALUES 4096
 
-/* One JSON object, UTF-8, without a name twice and at most JSON_MAX_DEPTH deep; or a string that holds one, because
- * clients exist that encode twice. *out: the caller's, to json_decref(). */
+/* One JSON object, UTF-8, without a name twice, at most JSON_MAX_DEPTH deep and of at most JSON_MAX_VALUES values; or a
+ * string that holds one, because clients exist that encode twice. *out: the caller's, to json_decref(). */
 struct status json_parse(const char *text, size_t size, json_t **out);
 
 /* A string of at most max_bytes bytes, without NUL. *out: borrowed from the object. Absent: ST_INVALID when it is

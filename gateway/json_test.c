@@ -79,6 +79,34 @@ static void test_other_bodies_are_refused(void **state)
     refuse(deep, sizeof deep, "line 1");
 }
 
+/* {"a":[0,0,...]} of n zeros: with object and array n + 2 values. */
+static char *zeros(size_t n)
+{
+    struct buf b = BUF_INIT(1 << 20);
+
+    buf_puts(&b, "{\"a\":[0");
+    while (--n)
+        buf_puts(&b, ",0");
+    buf_puts(&b, "]}");
+    return buf_take(&b);
+}
+
+static void test_values_are_limited(void **state)
+{
+    char *most = zeros(JSON_MAX_VALUES - 2), *more = zeros(JSON_MAX_VALUES - 1);
+
+    (void)state;
+    json_decref(parsed(most));
+    refuse(more, strlen(more), "values");
+    free(most);
+    free(more);
+    most = zeros(10000); /* commas in a string are none */
+    memcpy(most, "{\"a\":\"0", 7);
+    memcpy(most + strlen(most) - 2, "\"}", 2);
+    json_decref(parsed(most));
+    free(most);
+}
+
 static void test_fields_are_typed_and_limited(void **state)
 {
     json_t *o = parsed("{\"s\": \"12345\", \"n\": 5, \"z\": null}");
@@ -121,9 +149,8 @@ static void test_reals_are_short(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_objects_are_parsed),
-        cmocka_unit_test(test_other_bodies_are_refused),
-        cmocka_unit_test(test_fields_are_typed_and_limited),
+        cmocka_unit_test(test_objects_are_parsed), cmocka_unit_test(test_other_bodies_are_refused),
+        cmocka_unit_test(test_values_are_limited), cmocka_unit_test(test_fields_are_typed_and_limited),
         cmocka_unit_test(test_reals_are_short),
     };
 

@@ -111,15 +111,16 @@ int main(int argc, char **argv)
     or_die(metrics_start(&metrics, &metrics_config)); /* last: whose /healthz answers takes requests */
 
     lifecycle_wait();
+    atomic_store(&g.draining, true);
     metrics_drain(metrics);
     http_drain(http);
     clock_sleep_ms(s.drain_wait_ms);
     http_stop(http);
+    metrics_stop(metrics); /* it asks the monitor */
     monitor_stop(g.monitor);
     rpc_client_free(g.aggregator.client);
     rpc_client_free(g.detector.client);
     rpc_client_free(g.inference.client);
-    metrics_stop(metrics);
     rpc_fini();
     config_free(&part, 1);
     return 0;

@@ -21,6 +21,8 @@ struct status status_readyz(struct http_call *call)
     struct gateway *g = http_service(call);
     struct status st = monitor_ready(g->monitor);
 
+    if (atomic_load(&g->draining))
+        st = status_errorf(ST_UNAVAILABLE, "stopping");
     if (!st.code)
         json_reply(call, 200, json_pack("{s:s}", "status", "ready"));
     return st;
