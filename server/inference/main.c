@@ -90,9 +90,10 @@ int main(int argc, char **argv)
 
     lifecycle_wait();
     metrics_drain(metrics);
+    served_freeze(served); /* a first model would be told to the server */
     rpc_server_stop(server);
+    metrics_stop(metrics); /* it asks served_ready() */
     served_stop(served);
-    metrics_stop(metrics);
     rpc_fini();
     free(dir);
     config_free(parts, COUNT_OF(parts));

@@ -29,6 +29,7 @@ struct served {
     void *ctx;
     struct metric *versions, *loads;
     bool unreadable; /* the store, said once; the watcher's own */
+    bool frozen;     /* the watcher is joined */
     pthread_t watcher;
 
     pthread_mutex_t mu; /* guards all below */
@@ -278,15 +279,23 @@ void served_start(struct served **out, const struct served_config *config)
     *out = s;
 }
 
-void served_stop(struct served *s)
+void served_freeze(struct served *s)
 {
-    if (!s)
+    if (s->frozen)
         return;
     pthread_mutex_lock(&s->mu);
     s->stop = true;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->mu);
     pthread_join(s->watcher, NULL);
+    s->frozen = true;
+}
+
+void served_stop(struct served *s)
+{
+    if (!s)
+        return;
+    served_freeze(s);
     for (size_t i = 0; i < s->n_slots; i++)
         served_release(s->slots[i].model);
     pthread_cond_destroy(&s->wake);

@@ -1,7 +1,7 @@
 /* served.h - the models in service, one a task: what stands in production in the store, loaded, verified and warmed up
  * beside the old one and then put in its place at once. Whoever holds the old one goes on with it; the last to leave
  * frees it. Nothing that does not verify ever gets here, and the old model goes on serving, also when the pointer or
- * the whole store disappears. The store is only read. Thread-safe, except served_stop(). */
+ * the whole store disappears. The store is only read. Thread-safe, except served_freeze() and served_stop(). */
 #ifndef INFERENCE_SERVED_H
 #define INFERENCE_SERVED_H
 
@@ -34,6 +34,10 @@ struct served_config {
 /* Loads what there is, then watches. */
 void served_start(struct served **out, const struct served_config *config);
 void served_stop(struct served *s); /* every model has been released; NULL is fine */
+
+/* What is in service stays, nothing is loaded any more, and `first` is not running nor called again. Before what
+ * `first` needs goes; served_stop() does it, too. */
+void served_freeze(struct served *s);
 
 /* The task's model, to served_release(). ST_NOT_FOUND: no such task; ST_PRECONDITION: it has no model yet. */
 struct status served_acquire(struct served *s, const char *task, struct served_model **out);

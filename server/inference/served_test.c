@@ -104,6 +104,34 @@ static void test_without_a_model(void **state)
     served_stop(s);
 }
 
+/* Is under way for a while, as the loading of a large model is. */
+static void slow_first(void *ctx)
+{
+    atomic_int *stage = ctx;
+
+    atomic_store(stage, 1);
+    clock_sleep_ms(200);
+    atomic_store(stage, 2);
+}
+
+static void test_a_frozen_service_waits_for_its_watcher_and_serves_on(void **state)
+{
+    atomic_int stage = 0;
+    const struct served_config config = {testing_dir, 10, slow_first, &stage};
+    struct served *s;
+
+    (void)state;
+    served_start(&s, &config);
+    testing_promote("sentiment", testing_publish("sentiment", "sentiment", "negative,positive", 2, 1));
+    for (int64_t end = clock_after_ms(20000); !atomic_load(&stage) && clock_now() < end;)
+        clock_sleep_ms(1);
+    assert_int_equal(stage, 1);
+    served_freeze(s);
+    assert_int_equal(stage, 2);
+    assert_int_equal(version_of(s, "sentiment"), 1);
+    served_stop(s);
+}
+
 static void test_production_is_served_from_the_start(void **state)
 {
     (void)state;
@@ -279,6 +307,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_without_a_model),
+        TEST(test_a_frozen_service_waits_for_its_watcher_and_serves_on),
         TEST(test_production_is_served_from_the_start),
         TEST(test_the_first_model_comes_later),
         TEST(test_a_held_model_outlives_its_service),
