@@ -25,8 +25,9 @@
 #define ONE_WRITE   ((size_t)16 << 10)  /* a body up to this goes out with its headers */
 #define DISCARD_MAX ((int64_t)64 << 20) /* of a refused body, so that the peer comes to read the answer */
 #define DISCARD_MS  5000
-#define MIN_RATE    ((size_t)32) /* bytes a millisecond, of bodies and answers */
-#define DRAIN_MS    25000        /* less than the 30 s that Kubernetes grants */
+#define MIN_RATE    ((size_t)32)       /* bytes a millisecond, of bodies and answers */
+#define FIRST_ROOM  ((size_t)64 << 10) /* of a body, whatever its length says; then as much again as came */
+#define DRAIN_MS    25000              /* less than the 30 s that Kubernetes grants */
 
 struct http_server {
     struct http_config config;
@@ -130,21 +131,33 @@ static int64_t transfer_deadline(const struct http_server *s, size_t size)
     return clock_after_ms(s->config.timeout_ms + (int64_t)(size / MIN_RATE));
 }
 
+/* Memory for more of the body. What a peer only announces costs nothing: few could else take all of the budget. */
+static bool make_room(struct http_server *s, struct http_call *call, size_t length)
+{
+    size_t more = call->body_size ? call->body_size : FIRST_ROOM;
+
+    if (more > length - call->body_size)
+        more = length - call->body_size;
+    if (!reserve(s, more))
+        return refuse(call, 503, "RESOURCE_EXHAUSTED", "too many bodies at once, try again");
+    call->reserved += more;
+    call->body = xrealloc(call->body, call->reserved + 1, 1);
+    return true;
+}
+
 static bool read_body(struct http_server *s, struct http_call *call, struct mg_connection *conn, size_t length)
 {
     const char *expect = http_header(call, "Expect");
 
     if (expect && strcasecmp(expect, "100-continue") != 0)
         return refuse(call, 417, "INVALID_ARGUMENT", "the only expectation is 100-continue");
-    if (!reserve(s, length))
-        return refuse(call, 503, "RESOURCE_EXHAUSTED", "too many bodies at once, try again");
-    call->reserved = length;
-    call->body = xmalloc(length + 1);
     guard_limit(call->guarded, transfer_deadline(s, length));
     if (expect)
         mg_printf(conn, "HTTP/1.1 100 Continue\r\n\r\n");
     while (call->body_size < length) {
-        int n = mg_read(conn, call->body + call->body_size, length - call->body_size);
+        if (call->body_size == call->reserved && !make_room(s, call, length))
+            return false;
+        int n = mg_read(conn, call->body + call->body_size, call->reserved - call->body_size);
 
         if (n <= 0)
             break;
@@ -272,7 +285,7 @@ static void finish(struct http_server *s, struct http_call *call, struct mg_conn
     guard_limit(call->guarded, transfer_deadline(s, call->size));
     write_answer(s, call, conn, keep_alive);
     report(s, call, started);
-    if (unread && !http_header(call, "Expect"))
+    if (unread && (call->body || !http_header(call, "Expect")))
         discard(call, conn, unread);
 }
 

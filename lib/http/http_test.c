@@ -70,6 +70,7 @@ static struct status hold(struct http_call *call)
 static const struct http_route routes[] = {
     {"POST", "/echo", echo, 1 << 16},    {"GET", "/echo", echo, 0},    {"GET", "/models/{task}", show, 0},
     {"GET", "/files/{task}/*", show, 0}, {"GET", "/fail", failing, 0}, {"GET", "/hold", hold, 0},
+    {"POST", "/large", echo, 1 << 20},
 };
 
 static void observe(void *ctx, const char *method, const char *route, int code, double seconds)
@@ -416,6 +417,51 @@ static void test_a_body_that_drips_is_ended(void **state)
     http_stop(s);
 }
 
+/* The status line of the answer to a body of n bytes. */
+static void expect_large(const struct http_server *s, size_t n, const char *status_line)
+{
+    struct buf b = BUF_INIT((size_t)2 << 20);
+    char *a;
+    int fd = dial(s);
+
+    buf_printf(&b, "POST /large HTTP/1.1\r\n" CLOSE "Content-Length: %zu\r\n\r\n", n);
+    for (size_t i = 0; i < n; i += 16)
+        buf_puts(&b, "0123456789abcdef");
+    put(fd, b.data);
+    a = read_all(fd);
+    assert_memory_equal(a, status_line, strlen(status_line));
+    assert_true(!strstr(status_line, "503") || strstr(a, "\r\nRetry-After: 1\r\n"));
+    free(a);
+    buf_fini(&b);
+}
+
+static void test_bodies_that_are_only_announced_take_no_room(void **state)
+{
+    struct http_config config = {.listen = "127.0.0.1",
+                                 .connections = 16,
+                                 .routes = routes,
+                                 .n_routes = COUNT_OF(routes),
+                                 .max_bodies = 640 << 10,
+                                 .quiet = true};
+    struct http_server *s;
+    int fds[4];
+
+    (void)state;
+    assert_int_equal(http_start(&s, &config).code, ST_OK);
+    for (size_t i = 0; i < COUNT_OF(fds); i++) {
+        fds[i] = dial(s);
+        put(fds[i], "POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 655360\r\nExpect: 100-continue\r\n\r\n");
+        char *a = read_one(fds[i]);
+        assert_memory_equal(a, "HTTP/1.1 100 ", 13);
+        free(a);
+    }
+    expect_large(s, 128 << 10, "HTTP/1.1 200 ");
+    expect_large(s, 1 << 20, "HTTP/1.1 503 ");
+    for (size_t i = 0; i < COUNT_OF(fds); i++)
+        close(fds[i]);
+    http_stop(s);
+}
+
 static void test_idle_connections_make_room(void **state)
 {
     struct service service = {0};
@@ -539,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_keep_alive_and_continue),
         cmocka_unit_test(test_more_than_threads_and_queue_gets_503),
         cmocka_unit_test(test_a_body_that_drips_is_ended),
+        cmocka_unit_test(test_bodies_that_are_only_announced_take_no_room),
         cmocka_unit_test(test_idle_connections_make_room),
         cmocka_unit_test(test_keep_alive_is_not_granted_when_places_run_short),
         cmocka_unit_test(test_draining_answers_end_their_connection),
