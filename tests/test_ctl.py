@@ -105,6 +105,8 @@ def test_models_and_runs(shared):
     told = shared.ctl("watch", run["run_id"]).stdout.splitlines()
     assert [line.split()[0] for line in told if line.lstrip()[:2] in ("1/", "2/")] == ["1/2", "2/2"]
     assert told[-1].startswith("published sentiment version 1")
+    again = shared.ctl("train", "--run-id", run["run_id"], "--rounds", "2", "--workers", "2").stdout
+    assert "was there already" in again and "started" not in again
 
 
 def test_status_and_health(shared, system):

@@ -87,7 +87,8 @@ static int train(struct ctl *ctl, int n_words, char **words)
         json_dumpf(reply, stdout, JSON_INDENT(2));
         putchar('\n');
     } else {
-        printf("run %s has started; follow it with: bloginferctl watch %s\n", run_id, run_id);
+        printf("run %s %s; follow it with: bloginferctl watch %s\n", run_id,
+               json_is_true(json_object_get(reply, "created")) ? "has started" : "was there already", run_id);
     }
     json_decref(reply);
     return code;
