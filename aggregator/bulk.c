@@ -34,14 +34,15 @@ struct status federation_fetch(struct rpc_call *call, const void *in)
     return st;
 }
 
-/* Takes chunks until the update is complete or one is wrong. */
-static struct status receive(struct rpc_call *call, struct spool *spool)
+/* Takes chunks until the update is complete or one is wrong, at most as long as an exchange may take. */
+static struct status receive(struct rpc_call *call, const struct run *r, struct spool *spool)
 {
+    int64_t until = clock_after_ms(run_configuration(r)->exchange_timeout_ms);
     struct status st = status_ok();
     const void *in;
 
     while (!st.code && !spool_complete(spool)) {
-        st = rpc_recv(call, &in);
+        st = federation_recv(call, &in, until);
         if (st.code)
             return st;
         const Bloginfer__V1__SubmitRequest *req = in;
@@ -76,7 +77,7 @@ static struct status submit_to(struct rpc_call *call, struct run *r, const struc
     enum run_verdict verdict = run_submit_begin(r, u, &spool, &why);
 
     if (verdict == RUN_ACCEPTED) {
-        why = receive(call, spool);
+        why = receive(call, r, spool);
         if (why.code == ST_CANCELLED) {
             spool_free(spool);
             return why;
@@ -101,11 +102,11 @@ struct status federation_submit(struct rpc_call *call, const void *unused)
     struct run *r;
 
     (void)unused;
-    struct status st = rpc_recv(call, &in);
-    if (st.code || !in)
+    struct status st = federation_recv(call, &in, clock_after_ms(FEDERATION_FIRST_MS));
+    if (st.code)
         return st;
     const Bloginfer__V1__SubmitRequest *req = in;
-    if (req->body_case != BLOGINFER__V1__SUBMIT_REQUEST__BODY_HEADER)
+    if (!req || req->body_case != BLOGINFER__V1__SUBMIT_REQUEST__BODY_HEADER)
         return status_errorf(ST_INVALID, "the first message must be the header");
     const Bloginfer__V1__UpdateHeader *h = req->header;
     char expected[RUN_ID_SIZE + 40];

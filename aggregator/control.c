@@ -141,10 +141,25 @@ static struct status converse(struct rpc_call *call, struct run *r, struct run_m
     }
 }
 
+/* A worker whose stream broke while the run ended learns how it ended. */
+static struct status tell_the_end(struct rpc_call *call, struct run *r)
+{
+    struct run_directive d = {.kind = RUN_END};
+    struct run_view v;
+
+    run_view(r, &v);
+    d.state = v.state;
+    snprintf(d.reason, sizeof d.reason, "%s", v.message);
+    run_view_fini(&v);
+    return send_directive(call, &d);
+}
+
+/* *m stays NULL, and the run is released, where there is nothing more to say. */
 static struct status join(struct rpc_call *call, const Bloginfer__V1__Join *j, struct run **run, struct run_member **m)
 {
     struct status st = federation_find(call, j->run_id, run);
 
+    *m = NULL;
     if (st.code)
         return st;
     if (j->protocol != PROTOCOL_VERSION)
@@ -153,7 +168,7 @@ static struct status join(struct rpc_call *call, const Bloginfer__V1__Join *j, s
         st = status_errorf(ST_INVALID, "data_source and data_digest: at most %d bytes", RUN_SOURCE_SIZE - 1);
     if (!st.code)
         st = send_plan(call, *run);
-    if (!st.code)
+    if (!st.code) {
         st = run_join(*run,
                       &(struct run_join){.shard_index = j->shard_index,
                                          .shard_count = j->shard_count,
@@ -162,7 +177,10 @@ static struct status join(struct rpc_call *call, const Bloginfer__V1__Join *j, s
                                          .data_source = j->data_source,
                                          .data_digest = j->data_digest},
                       wake_call, call, m);
-    if (st.code) {
+        if (st.code == ST_PRECONDITION)
+            st = tell_the_end(call, *run);
+    }
+    if (!*m) {
         run_release(*run);
         return st;
     }
@@ -179,15 +197,15 @@ struct status federation_control(struct rpc_call *call, const void *unused)
     struct run_member *m;
 
     (void)unused;
-    struct status st = rpc_recv(call, &in);
-    if (st.code || !in)
+    struct status st = federation_recv(call, &in, clock_after_ms(FEDERATION_FIRST_MS));
+    if (st.code)
         return st;
     const Bloginfer__V1__ControlRequest *req = in;
-    if (req->body_case != BLOGINFER__V1__CONTROL_REQUEST__BODY_JOIN)
+    if (!req || req->body_case != BLOGINFER__V1__CONTROL_REQUEST__BODY_JOIN)
         return status_errorf(ST_INVALID, "the first message must be a join");
     uint32_t shard = req->join->shard_index;
     st = join(call, req->join, &r, &m);
-    if (st.code)
+    if (!m)
         return st;
     st = converse(call, r, m);
     run_leave(r, m);

@@ -17,6 +17,15 @@ struct status federation_find(struct rpc_call *call, const char *run_id, struct 
     return *run ? status_ok() : status_errorf(ST_NOT_FOUND, "run \"%.64s\" is not known here", run_id);
 }
 
+struct status federation_recv(struct rpc_call *call, const void **in, int64_t until)
+{
+    enum rpc_event event = rpc_wait(call, in, until);
+
+    if (event == RPC_TIMEOUT)
+        return status_errorf(ST_DEADLINE, "nothing came in time");
+    return event == RPC_CANCELLED ? status_errorf(ST_CANCELLED, "the worker has gone") : status_ok();
+}
+
 /* The run as a message in the call's arena. */
 static struct status show(struct rpc_call *call, struct run *r, Bloginfer__V1__Run **out)
 {

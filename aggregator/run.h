@@ -21,8 +21,10 @@ static inline bool run_state_ended(enum run_state s)
     return s >= RUN_FINISHED;
 }
 
-#define RUN_SOURCE_SIZE 65
-#define RUN_MAX_LOSS    1e6 /* of one row: what is above is no cross-entropy, and would drown every mean and curve */
+#define RUN_SOURCE_SIZE   65
+#define RUN_MAX_ROWS      10000000 /* of one worker, to train or to evaluate */
+#define RUN_MAX_EXCHANGES 100000   /* in one round; where the rows make for more, batches are larger than asked for */
+#define RUN_MAX_LOSS      1e6 /* of one row: what is above is no cross-entropy, and would drown every mean and curve */
 
 const char *run_state_name(enum run_state s); /* "waiting", "training", "finished", "failed", "stopped" */
 

@@ -199,7 +199,7 @@ static uint32_t exchanges_in_round_locked(const struct run *r)
     if (r->config.local_epochs || !rows)
         return 1;
     uint64_t n = (rows + r->config.global_batch - 1) / r->config.global_batch;
-    return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+    return n > RUN_MAX_EXCHANGES ? RUN_MAX_EXCHANGES : (uint32_t)n;
 }
 
 static void log_round(const struct run *r, const struct run_round *o)

@@ -14,8 +14,9 @@ struct status run_join(struct run *r, const struct run_join *j, void (*wake)(voi
     if (j->shard_count != r->config.workers || j->shard_index >= j->shard_count)
         return status_errorf(ST_INVALID, "shard %u/%u: run %s has %u workers", j->shard_index, j->shard_count, r->id,
                              r->config.workers);
-    if (!j->train_rows || j->train_rows > UINT32_MAX || j->eval_rows > UINT32_MAX)
-        return status_errorf(ST_INVALID, "shard %u/%u: needs training rows", j->shard_index, j->shard_count);
+    if (!j->train_rows || j->train_rows > RUN_MAX_ROWS || j->eval_rows > RUN_MAX_ROWS)
+        return status_errorf(ST_INVALID, "shard %u/%u: needs 1 to %d rows to train on and at most as many to evaluate",
+                             j->shard_index, j->shard_count, RUN_MAX_ROWS);
     struct run_member *m = xcalloc(1, sizeof *m);
     m->join = *j;
     m->join.data_source = m->join.data_digest = NULL; /* were the caller's */
@@ -124,19 +125,27 @@ void run_count_sent(struct run *r, uint64_t bytes)
     atomic_fetch_add(&r->bytes_down, bytes);
 }
 
-static bool is_member_locked(const struct run *r, uint32_t shard_index)
+static const struct run_member *member_locked(const struct run *r, uint32_t shard_index)
 {
-    for (const struct run_member *m = r->members; m; m = m->next)
-        if (m->join.shard_index == shard_index && !m->replaced)
-            return true;
-    return false;
+    const struct run_member *m = r->members;
+
+    while (m && (m->join.shard_index != shard_index || m->replaced))
+        m = m->next;
+    return m;
 }
 
 /* Where the update stands now: RUN_ACCEPTED means it may (still) be added. */
 static enum run_verdict judge_locked(const struct run *r, const struct run_update *u, struct status *why)
 {
-    if (u->shard_index >= r->config.workers || !is_member_locked(r, u->shard_index)) {
+    const struct run_member *m = member_locked(r, u->shard_index);
+
+    if (!m) {
         *why = status_errorf(ST_PRECONDITION, "shard %u has not joined run %s", u->shard_index, r->id);
+        return RUN_REJECTED;
+    }
+    if (u->samples > m->join.train_rows) {
+        *why = status_errorf(ST_INVALID, "samples %llu: shard %u joined with %llu rows", (unsigned long long)u->samples,
+                             u->shard_index, (unsigned long long)m->join.train_rows);
         return RUN_REJECTED;
     }
     if (!r->current || u->base_version != r->current->version || !r->exchange.open) {

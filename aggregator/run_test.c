@@ -293,7 +293,7 @@ static void test_a_run_trains_evaluates_publishes_and_is_promoted(void **state)
 static void test_the_step_is_that_of_the_mean_weighted_by_samples(void **state)
 {
     struct run_config c = {.rounds = 1, .workers = 2, .local_epochs = 1}; /* FedAvg: params -= mean */
-    struct hand hands[2] = {{.gradient = 0.5f, .samples = 10}, {.gradient = -0.25f, .samples = 30}};
+    struct hand hands[2] = {{.gradient = 0.5f, .samples = 5}, {.gradient = -0.25f, .samples = 15}};
     struct run *r = new_run("mean", &c);
     struct model *m;
 
@@ -305,7 +305,7 @@ static void test_the_step_is_that_of_the_mean_weighted_by_samples(void **state)
     float *start = xaligned(nn_n_params(run_shape(r)), sizeof *start);
     nn_init(start, run_shape(r), 1);
     assert_int_equal(store_load(registry_dir(house.registry), "sentiment", 1, &m, NULL).code, ST_OK);
-    double mean = (10 * 0.5 + 30 * -0.25) / 40;
+    double mean = (5 * 0.5 + 15 * -0.25) / 20;
     for (size_t i = 0; i < m->block_n; i += 997)
         assert_true(fabs(m->block[i] - (start[i] - mean)) < 1e-6);
     model_free(m);
@@ -450,6 +450,8 @@ static void test_updates_that_do_not_count_are_told_why(void **state)
     struct run_update u = {.shard_index = 1, .base_version = d.base_version, .samples = 5, .total_bytes = bytes};
     struct run_update bad = u;
     bad.samples = 0;
+    assert_int_equal(run_submit_begin(r, &bad, &spool, &why), RUN_REJECTED);
+    bad.samples = 21; /* it joined with 20 */
     assert_int_equal(run_submit_begin(r, &bad, &spool, &why), RUN_REJECTED);
     bad = u, bad.total_bytes = bytes - 4;
     assert_int_equal(run_submit_begin(r, &bad, &spool, &why), RUN_REJECTED);

@@ -13,6 +13,7 @@
 #define RECONNECT_MS     500
 #define TRANSFER_MS      30000
 #define CHUNK_MAX        (1u << 20)
+#define EXCHANGES_MAX    1000000u
 
 struct worker {
     struct worker_config config;
@@ -258,7 +259,7 @@ static struct status take_plan(struct session *s, const Bloginfer__V1__Plan *pla
 
 static struct status take_train(struct session *s, const Bloginfer__V1__TrainDirective *d)
 {
-    if (!s->learner || !d->exchanges || d->exchange >= d->exchanges)
+    if (!s->learner || !d->exchanges || d->exchanges > EXCHANGES_MAX || d->exchange >= d->exchanges)
         return status_errorf(ST_PRECONDITION, "exchange %u of %u", d->exchange, d->exchanges);
     learner_direct(s->learner, &(struct learner_directive){.kind = LEARNER_TRAIN,
                                                            .round = d->round,
