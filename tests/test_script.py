@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,6 +38,13 @@ class Script:
         assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def close(self):
+        """Stops it all and removes what lies outside of the home: PostgreSQL's files, when the script runs as root."""
+        self("down")
+        pg = self.home / "pg"
+        if pg.is_symlink():
+            shutil.rmtree(pg.resolve())
+
     def pids(self):
         return {f.stem: f.read_text().splitlines()[:2] for f in (self.home / "run").glob("*.pid")}
 
@@ -61,7 +69,7 @@ def up(tmp_path_factory, reviews):
         script.said = script.ok("up")
         yield script
     finally:
-        script("down")
+        script.close()
 
 
 def test_up_starts_everything_and_trains_the_first_model(up):
@@ -146,7 +154,7 @@ def test_an_interrupted_first_run_can_be_stopped_and_goes_on(tmp_path, reviews):
         script.ok("up")
         assert (script.home / "models/sentiment/1/model.safetensors").is_file()
     finally:
-        script("down")
+        script.close()
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path, reviews):
