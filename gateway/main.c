@@ -2,6 +2,7 @@
 #include "gateway.h"
 #include "metrics/metrics.h"
 
+#include <curl/curl.h>
 #include <stddef.h>
 
 struct settings {
@@ -17,7 +18,7 @@ static const struct config_option options[] = {
     {"inference", CONFIG_STR, AT(inference), "127.0.0.1:50052", "gRPC target of the text inference"},
     {"detector", CONFIG_STR, AT(detector), "127.0.0.1:50053", "gRPC target of the detector"},
     {"aggregator", CONFIG_STR, AT(aggregator), "127.0.0.1:50051", "gRPC target of the aggregator"},
-    {"trainer", CONFIG_STR, AT(trainer), "127.0.0.1:8000", "host:port of the trainer's HTTP"},
+    {"trainer", CONFIG_STR, AT(trainer), "127.0.0.1:8000", "HOST:PORT or URL of the trainer"},
     {"threads", CONFIG_INT, AT(threads), "64", "requests that are worked on at once", 1, 1024},
     {"connections", CONFIG_INT, AT(connections), "512", "connections that are open at once", 4, 16384},
     {"deadline-ms", CONFIG_INT, AT(deadline_ms), "10000", "time for a request, backends included", 1, 600000},
@@ -94,6 +95,7 @@ int main(int argc, char **argv)
     or_die(log_init("gateway", s.log_level));
     config_log(&part, 1);
     rpc_init();
+    curl_global_init(CURL_GLOBAL_DEFAULT);
     g.deadline_ms = s.deadline_ms;
     g.max_image_bytes = s.max_image_bytes;
     or_die(connect_backend(&g.inference, &s, "inference", s.inference, "bloginfer.v1.ClassifyService"));
@@ -121,6 +123,7 @@ int main(int argc, char **argv)
     rpc_client_free(g.aggregator.client);
     rpc_client_free(g.detector.client);
     rpc_client_free(g.inference.client);
+    curl_global_cleanup();
     rpc_fini();
     config_free(&part, 1);
     return 0;

@@ -4,14 +4,11 @@
 #include "grpc/health/v1/health.pb-c.h"
 #include "metrics/metrics.h"
 
-#include <netdb.h>
-#include <poll.h>
+#include <curl/curl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define PERIOD_MS   1000
 #define TIMEOUT_MS  1000
@@ -52,48 +49,36 @@ static enum monitor_state ask_grpc(const struct backend *b)
     return state;
 }
 
-static bool wait_for(int fd, short events, int64_t until)
+static size_t drop(char *data, size_t size, size_t n, void *unused)
 {
-    struct pollfd p = {fd, events, 0};
-    int64_t left = (until - clock_now()) / CLOCK_MS;
-
-    return left > 0 && poll(&p, 1, (int)left) == 1;
+    (void)data;
+    (void)unused;
+    return size * n;
 }
 
-/* A request and the first line of its answer, on a connected or connecting socket. */
-static bool healthz_ok(int fd, const char *host, int64_t until)
-{
-    char line[256];
-    int error = 0, n;
-    socklen_t size = sizeof error;
-
-    if (!wait_for(fd, POLLOUT, until) || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) || error)
-        return false;
-    n = snprintf(line, sizeof line, "GET /healthz HTTP/1.1\r\nHost: %.128s\r\nConnection: close\r\n\r\n", host);
-    if (send(fd, line, (size_t)n, MSG_NOSIGNAL) != n || !wait_for(fd, POLLIN, until))
-        return false;
-    return recv(fd, line, sizeof line, 0) >= 12 && !memcmp(line, "HTTP/1.1 200", 12);
-}
-
+/* target: HOST:PORT or a URL. */
 static enum monitor_state ask_http(const char *target)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *all = NULL;
-    int64_t until = clock_after_ms(TIMEOUT_MS);
-    const char *colon = strrchr(target, ':');
     enum monitor_state state = MONITOR_DOWN;
-    char host[256];
+    CURL *curl = curl_easy_init();
+    long http_code = 0;
+    char url[512];
 
-    snprintf(host, sizeof host, "%.*s", colon ? (int)(colon - target) : 0, target);
-    if (!colon || getaddrinfo(host, colon + 1, &hints, &all))
-        return MONITOR_DOWN;
-    int fd = socket(all->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd >= 0) {
-        (void)!connect(fd, all->ai_addr, all->ai_addrlen); /* its outcome is in SO_ERROR */
-        if (healthz_ok(fd, target, until))
-            state = MONITOR_SERVING;
-        close(fd);
-    }
-    freeaddrinfo(all);
+    if (!curl)
+        return state;
+    snprintf(url, sizeof url, "%s/healthz", target);
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_DEFAULT_PROTOCOL, "http");
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_PROXY, "");
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)TIMEOUT_MS);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, drop);
+    if (curl_easy_perform(curl) == CURLE_OK)
+        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &http_code);
+    if (http_code)
+        state = http_code == 200 ? MONITOR_SERVING : MONITOR_NOT_SERVING;
+    curl_easy_cleanup(curl);
     return state;
 }
 

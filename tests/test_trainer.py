@@ -91,6 +91,14 @@ def test_what_is_not_json(training_pair):
     assert_error(post(training_pair, "/train", data=b" " * 100_000), 413)
 
 
+def test_a_page_in_a_browser_commands_nothing(training_pair):
+    for path, body in (("/train", "{}"), ("/runs/none-of-this-name/stop", None)):
+        headers = {"Origin": "http://example.org", "Content-Type": "text/plain"}
+        answer = LOCAL.post(training_pair.url(path, "trainer"), data=body, headers=headers, timeout=PATIENCE)
+        assert_error(answer, 403)
+    assert training_pair.workers() == []
+
+
 def test_wrong_routes(training_pair):
     assert_error(get(training_pair, "/runs/none-of-this-name"), 404)
     assert_error(get(training_pair, "/runs/NOT%20A%20NAME"), 404)

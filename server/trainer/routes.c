@@ -91,14 +91,23 @@ static struct status parse_body(struct http_call *call, Bloginfer__V1__RunConfig
     return st;
 }
 
+/* The trainer is for programs: a page in an operator's browser, which sends Origin, must not command it. */
+static struct status check_origin(const struct http_call *call)
+{
+    return http_header(call, "Origin") ? status_errorf(ST_DENIED, "requests of web pages are not taken here")
+                                       : status_ok();
+}
+
 static struct status train(struct http_call *call)
 {
     struct routes_service *service = http_service(call);
     Bloginfer__V1__RunConfig config = BLOGINFER__V1__RUN_CONFIG__INIT;
     const Bloginfer__V1__StartRunResponse *rep;
     const char *run_id = NULL;
-    struct status st = parse_body(call, &config, &run_id);
+    struct status st = check_origin(call);
 
+    if (!st.code)
+        st = parse_body(call, &config, &run_id);
     if (st.code)
         return st;
     if (!run_id)
@@ -148,8 +157,10 @@ static struct status stop_run(struct http_call *call)
     struct routes_service *service = http_service(call);
     const char *run_id = http_param(call, "id");
     const Bloginfer__V1__Run *run;
-    struct status st = check_run_id(run_id);
+    struct status st = check_origin(call);
 
+    if (!st.code)
+        st = check_run_id(run_id);
     if (!st.code)
         st = from_aggregator(
             call, aggregator_stop_run(service->aggregator, http_arena(call), run_id, "stopped by an operator", &run));
