@@ -73,7 +73,8 @@ pthread_t thread_start(const char *name, size_t stack_bytes, void *(*run)(void *
         e = pthread_create(&thread, NULL, run, arg);
     pthread_attr_destroy(&attr);
     if (e) {
-        fprintf(stderr, "thread %s: %s\n", name, strerror(e));
+        fprintf(stderr, "thread %s: %s%s\n", name, strerror(e),
+                e == EAGAIN ? " (the limit of threads, ulimit -u or the container's, is reached)" : "");
         abort();
     }
     pthread_setname_np(thread, name);
