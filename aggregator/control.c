@@ -31,11 +31,11 @@ static struct status send_plan(struct rpc_call *call, struct run *r)
     shape.buckets = s->buckets;
     shape.classes = s->classes;
     shape.max_tokens = s->max_tokens;
-    regularisation.token_dropout = run_regularisation.token_dropout;
-    regularisation.embed_dropout = run_regularisation.embed_dropout;
-    regularisation.output_dropout = run_regularisation.output_dropout;
-    regularisation.ngram_dropout = run_regularisation.ngram_dropout;
-    regularisation.label_smoothing = run_regularisation.label_smoothing;
+    regularisation.token_dropout = run_objective.token_dropout;
+    regularisation.embed_dropout = run_objective.embed_dropout;
+    regularisation.output_dropout = run_objective.output_dropout;
+    regularisation.ngram_dropout = run_objective.ngram_dropout;
+    regularisation.label_smoothing = run_objective.label_smoothing;
     convert_config(&config, run_configuration(r));
     plan.run_id = (char *)run_id(r);
     plan.architecture = "lstm";

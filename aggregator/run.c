@@ -39,7 +39,7 @@ static void free_run(struct run *r)
 
 static void shape_for(struct run *r)
 {
-    r->shape = nn_shape_default;
+    r->shape = *nn_shape_preset(NN_LSTM);
     r->n_params = nn_n_params(&r->shape);
 }
 

@@ -11,7 +11,7 @@
 #define WARM_UP_STEPS 50
 #define FINAL_RATE    0.02 /* of the learning rate, at the last step */
 
-const struct nn_regularisation run_regularisation = {
+const struct nn_objective run_objective = {
     .token_dropout = 0.1f,
     .embed_dropout = 0.4f,
     .output_dropout = 0.5f,

@@ -33,6 +33,6 @@ struct status run_id_check(const char *run_id);
 /* The rate of one step: rises linearly over the warm-up, then falls linearly to 2 % at the last of n_steps. */
 double run_learning_rate(const struct run_config *c, uint64_t step, uint64_t n_steps);
 
-extern const struct nn_regularisation run_regularisation;
+extern const struct nn_objective run_objective;
 
 #endif

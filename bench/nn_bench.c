@@ -81,7 +81,7 @@ static double forward_flop(const struct nn_shape *s, double n_chars)
 
 static void train_step(struct bench *b, const struct nn_example *batch, uint32_t n, uint64_t seed)
 {
-    static const struct nn_regularisation reg = {0.1f, 0.4f, 0.5f, 0.3f, 0.1f};
+    static const struct nn_objective reg = {NN_CROSS_ENTROPY, 0.1f, 0.4f, 0.5f, 0.3f, 0.1f};
     double loss;
 
     memset(b->grad, 0, b->optimizer.n * sizeof *b->grad);
@@ -117,7 +117,7 @@ int main(int argc, char **argv)
     static const uint32_t sizes[] = {1, 22, 32, 64};
     nn_setup_blas(argv);
     double seconds = argc > 1 ? atof(argv[1]) : 3, peak = blas_peak(), mean = 0;
-    struct bench b = {.shape = &nn_shape_default};
+    struct bench b = {.shape = nn_shape_preset(NN_LSTM)};
     struct rng rng;
 
     rng_init(&rng, 1);

@@ -104,7 +104,7 @@ static uint32_t batch_gradient(struct local *l, const float *params, uint32_t pl
     for (uint32_t i = 0; i < n; i++)
         l->gathered[i] = l->train[rows[i]];
     memset(grad, 0, l->n_params * sizeof *grad);
-    nn_loss(l->workspace, params, l->gathered, n, &l->plan.regularisation,
+    nn_loss(l->workspace, params, l->gathered, n, &l->plan.objective,
             seed ^ (uint64_t)(l->plan.shard + 1) << 40 ^ (uint64_t)place << 16, grad, loss, NULL);
     atomic_fetch_add(&l->rows_done, n);
     return n;

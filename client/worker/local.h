@@ -10,7 +10,7 @@
 
 struct local_plan {
     struct nn_shape shape;
-    struct nn_regularisation regularisation;
+    struct nn_objective objective;
     uint64_t seed;
     uint32_t shard;
     uint32_t local_epochs; /* 0: one batch an exchange */

@@ -16,7 +16,7 @@
 #define N_IDS  12
 
 static const struct nn_shape shape = {
-    .vocab = 100, .embed = 8, .hidden = 8, .buckets = 64, .classes = 2, .max_tokens = 20};
+    .family = NN_LSTM, .vocab = 100, .embed = 8, .hidden = 8, .buckets = 64, .classes = 2, .max_tokens = 20};
 static uint16_t ids[N_ROWS][N_IDS];
 static uint32_t ngrams[N_ROWS][2];
 static struct nn_example rows[N_ROWS];

@@ -128,18 +128,22 @@ static struct status prepare(struct worker *w)
 
 static struct status check_plan(const struct worker *w, const Bloginfer__V1__Plan *p, struct nn_shape *shape)
 {
-    if (!p->shape || !p->config || !p->regularisation || strcmp(p->architecture, "lstm") != 0)
-        return status_errorf(ST_PRECONDITION, "plan: architecture \"%.32s\" is not known here", p->architecture);
-    *shape = (struct nn_shape){.vocab = p->shape->vocab,
+    enum nn_family family;
+    struct status st = nn_family_parse(p->architecture, &family);
+
+    if (st.code || !p->shape || !p->config || !p->regularisation)
+        return status_errorf(ST_PRECONDITION, "plan: %s", st.code ? st.msg : "incomplete");
+    *shape = (struct nn_shape){.family = family,
+                               .vocab = p->shape->vocab,
                                .embed = p->shape->embed,
                                .hidden = p->shape->hidden,
                                .buckets = p->shape->buckets,
                                .classes = p->shape->classes,
                                .max_tokens = p->shape->max_tokens};
-    struct status st = nn_shape_check(shape);
+    st = nn_shape_check(shape);
     if (st.code)
         return status_prefix(st, "plan");
-    if (shape->classes < CORPUS_N_LABELS || shape->vocab != nn_shape_default.vocab)
+    if (shape->classes < CORPUS_N_LABELS || shape->vocab != nn_shape_preset(family)->vocab)
         return status_errorf(ST_PRECONDITION, "plan: %u classes over %u ids do not fit this worker's rows",
                              shape->classes, shape->vocab);
     if (p->n_labels != CORPUS_N_LABELS)
@@ -161,11 +165,11 @@ static struct status adopt_plan(struct worker *w, const Bloginfer__V1__Plan *p)
 
     if (st.code || w->local)
         return st;
-    plan.regularisation = (struct nn_regularisation){.token_dropout = p->regularisation->token_dropout,
-                                                     .embed_dropout = p->regularisation->embed_dropout,
-                                                     .output_dropout = p->regularisation->output_dropout,
-                                                     .ngram_dropout = p->regularisation->ngram_dropout,
-                                                     .label_smoothing = p->regularisation->label_smoothing};
+    plan.objective = (struct nn_objective){.token_dropout = p->regularisation->token_dropout,
+                                           .embed_dropout = p->regularisation->embed_dropout,
+                                           .output_dropout = p->regularisation->output_dropout,
+                                           .ngram_dropout = p->regularisation->ngram_dropout,
+                                           .label_smoothing = p->regularisation->label_smoothing};
     plan.seed = p->config->seed;
     plan.local_epochs = p->config->local_epochs;
     plan.local_learning_rate = p->local_learning_rate;

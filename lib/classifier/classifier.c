@@ -56,7 +56,7 @@ struct status classifier_new(struct classifier **out, const char *task, const ch
 
     if (!st.code)
         st = nn_shape_check(shape);
-    if (!st.code && shape->vocab != TEXT_N_IDS)
+    if (!st.code && shape->vocab && shape->vocab != TEXT_N_IDS)
         st = status_errorf(ST_INVALID, "vocab %u: %s has %d ids", shape->vocab, TEXT_RULE, TEXT_N_IDS);
     if (st.code)
         return st;
@@ -155,10 +155,11 @@ static void labels_set(struct model *m, const struct classifier *c)
 
 static void tensors_add(struct model *m, const struct classifier *c)
 {
-    struct nn_tensor tensors[NN_N_TENSORS];
+    struct nn_tensor tensors[NN_MAX_TENSORS];
+    size_t n = nn_tensors(&c->shape, tensors);
 
-    model_reserve(m, nn_tensors(&c->shape, tensors));
-    for (size_t i = 0; i < NN_N_TENSORS; i++) {
+    model_reserve(m, c->n_params);
+    for (size_t i = 0; i < n; i++) {
         const uint64_t dims[2] = {tensors[i].dims[0], tensors[i].dims[1]};
         model_add(m, tensors[i].name, dims, dims[1] == 1 ? 1 : 2, c->params + tensors[i].offset);
     }
@@ -172,7 +173,7 @@ struct model *classifier_to_model(const struct classifier *c)
 
     model_set(m, "format", CLASSIFIER_FORMAT);
     model_set(m, "task", c->task);
-    model_set(m, "architecture", CLASSIFIER_ARCHITECTURE);
+    model_set(m, "architecture", nn_family_name(c->shape.family));
     model_set(m, "vocabulary", TEXT_RULE);
     labels_set(m, c);
     numbers_of(numbers, &origin.shape, &origin);
@@ -223,13 +224,13 @@ static struct status real_get(const struct model *m, const char *key, double *ou
 
 static struct status tensors_get(struct classifier *c, const struct model *m)
 {
-    struct nn_tensor tensors[NN_N_TENSORS];
+    struct nn_tensor tensors[NN_MAX_TENSORS];
+    size_t n = nn_tensors(&c->shape, tensors);
 
-    nn_tensors(&c->shape, tensors);
-    if (m->n_tensors != NN_N_TENSORS)
-        return status_errorf(ST_DATA_LOSS, "%zu tensors, an %s has %d", m->n_tensors, CLASSIFIER_ARCHITECTURE,
-                             NN_N_TENSORS);
-    for (size_t i = 0; i < NN_N_TENSORS; i++) {
+    if (m->n_tensors != n)
+        return status_errorf(ST_DATA_LOSS, "%zu tensors, architecture %s has %zu", m->n_tensors,
+                             nn_family_name(c->shape.family), n);
+    for (size_t i = 0; i < n; i++) {
         const struct model_tensor *t = model_find(m, tensors[i].name);
         uint32_t n_dims = tensors[i].dims[1] == 1 ? 1 : 2;
         if (!t || t->n_dims != n_dims || t->dims[0] != tensors[i].dims[0] ||
@@ -259,6 +260,13 @@ static struct status origin_get(struct classifier *c, const struct model *m)
     return st;
 }
 
+static struct status family_get(const struct model *m, enum nn_family *family)
+{
+    const char *name = model_get(m, "architecture");
+
+    return name ? nn_family_parse(name, family) : status_errorf(ST_DATA_LOSS, "metadata architecture is absent");
+}
+
 static struct status shape_get(const struct model *m, struct nn_shape *shape)
 {
     struct classifier unused;
@@ -266,7 +274,7 @@ static struct status shape_get(const struct model *m, struct nn_shape *shape)
     struct status st = word_check(m, "format", CLASSIFIER_FORMAT);
 
     if (!st.code)
-        st = word_check(m, "architecture", CLASSIFIER_ARCHITECTURE);
+        st = family_get(m, &shape->family);
     if (!st.code)
         st = word_check(m, "vocabulary", TEXT_RULE);
     numbers_of(numbers, shape, &unused);
@@ -278,7 +286,7 @@ static struct status shape_get(const struct model *m, struct nn_shape *shape)
 struct status classifier_from_model(struct classifier **out, const struct model *m)
 {
     struct classifier *c = NULL;
-    struct nn_shape shape;
+    struct nn_shape shape = {0};
     const char *task = model_get(m, "task"), *labels = model_get(m, "labels");
     struct status st = shape_get(m, &shape);
 

@@ -3,7 +3,7 @@
  *
  *     format        "bloginfer.model.v1"
  *     task          "sentiment", "troll", ... (a name of model/store.h)
- *     architecture  "lstm" (nn/nn.h)
+ *     architecture  "lstm" and so on: nn_family_name()
  *     vocabulary    TEXT_RULE (text/text.h); a file with another rule is refused, its ids would mean something else
  *     labels        in the order of the outputs, separated by commas
  *     vocab, embed, hidden, buckets, classes, max_tokens    struct nn_shape
@@ -19,11 +19,10 @@
 #include "model/store.h"
 #include "nn/nn.h"
 
-#define CLASSIFIER_FORMAT       "bloginfer.model.v1"
-#define CLASSIFIER_ARCHITECTURE "lstm"
-#define CLASSIFIER_LABEL_MAX    64  /* bytes of a label */
-#define CLASSIFIER_TEXT_MAX     256 /* bytes of run, source and created */
-#define CLASSIFIER_THRESHOLD    0.5
+#define CLASSIFIER_FORMAT    "bloginfer.model.v1"
+#define CLASSIFIER_LABEL_MAX 64  /* bytes of a label */
+#define CLASSIFIER_TEXT_MAX  256 /* bytes of run, source and created */
+#define CLASSIFIER_THRESHOLD 0.5
 
 struct classifier {
     char task[STORE_TASK_MAX + 1];

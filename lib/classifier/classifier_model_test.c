@@ -21,7 +21,7 @@
     } while (0)
 
 static const struct nn_shape small = {
-    .vocab = TEXT_N_IDS, .embed = 4, .hidden = 3, .buckets = 32, .classes = 2, .max_tokens = 20};
+    .family = NN_LSTM, .vocab = TEXT_N_IDS, .embed = 4, .hidden = 3, .buckets = 32, .classes = 2, .max_tokens = 20};
 
 static struct classifier *sample(void)
 {

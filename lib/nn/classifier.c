@@ -12,7 +12,7 @@
 
 struct nn_workspace {
     struct nn_shape shape;
-    struct nn_tensor tensors[NN_N_TENSORS];
+    struct nn_tensor tensors[NN_MAX_TENSORS];
     size_t max_batch;
     const struct nn_kernels *kernels;
     struct lstm directions[2];
@@ -143,7 +143,7 @@ static struct lstm_weights weights_of(const struct nn_workspace *ws, const nn_re
 }
 
 static struct embed embed_of(const struct nn_workspace *ws, const nn_real *params, const struct nn_example *batch,
-                             const struct nn_regularisation *reg, uint64_t seed, nn_real *grad)
+                             const struct nn_objective *reg, uint64_t seed, nn_real *grad)
 {
     return (struct embed){
         .kernels = ws->kernels,
@@ -161,7 +161,7 @@ static struct embed embed_of(const struct nn_workspace *ws, const nn_real *param
 
 /* features (2H,): row r of the maxima after dropout, or a gradient likewise. */
 static void output_dropout(const struct nn_workspace *ws, nn_real *features, const nn_real *from, size_t r,
-                           const struct nn_regularisation *reg, uint64_t seed)
+                           const struct nn_objective *reg, uint64_t seed)
 {
     size_t n = 2 * ws->shape.hidden;
 
@@ -182,7 +182,7 @@ struct ngram_features {
     uint32_t drop;
 };
 
-static struct ngram_features ngrams_of(const struct nn_example *x, size_t row, const struct nn_regularisation *reg,
+static struct ngram_features ngrams_of(const struct nn_example *x, size_t row, const struct nn_objective *reg,
                                        uint64_t seed)
 {
     nn_real value = x->n_ngrams ? NGRAM_SCALE / (nn_real)sqrt(x->n_ngrams) : 0;
@@ -279,7 +279,7 @@ static double row_loss(nn_real *z, size_t C, uint32_t label, double smoothing, s
 }
 
 void nn_loss(struct nn_workspace *ws, const nn_real *params, const struct nn_example *batch, uint32_t n,
-             const struct nn_regularisation *reg, uint64_t seed, nn_real *grad, double *loss, uint32_t *n_correct)
+             const struct nn_objective *reg, uint64_t seed, nn_real *grad, double *loss, uint32_t *n_correct)
 {
     size_t C = ws->shape.classes, n_features = 2 * ws->shape.hidden;
     double sum = 0;
@@ -317,7 +317,7 @@ void nn_loss(struct nn_workspace *ws, const nn_real *params, const struct nn_exa
 void nn_predict(struct nn_workspace *ws, const nn_real *params, const struct nn_example *batch, uint32_t n,
                 nn_real *probs)
 {
-    static const struct nn_regularisation none = {0};
+    static const struct nn_objective none = {0};
     size_t C = ws->shape.classes, n_features = 2 * ws->shape.hidden;
 
     pack(ws, batch, n);

@@ -1,7 +1,7 @@
 /* classifier_test.c - the network against a plain-loop one in double precision, and its gradient against finite
  * differences of that. Built twice: with float parameters as they are served, and with double ones (NN_DOUBLE), where
  * the same code must agree to 1e-6. */
-#include "nn/nn.h"
+#include "nn/lstm.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,8 +19,8 @@
 #define MAX_IDS   13
 
 static const struct nn_shape shape = {
-    .vocab = 12, .embed = 9, .hidden = 19, .buckets = 16, .classes = 3, .max_tokens = MAX_IDS};
-static const struct nn_regularisation plain = {0};
+    .family = NN_LSTM, .vocab = 12, .embed = 9, .hidden = 19, .buckets = 16, .classes = 3, .max_tokens = MAX_IDS};
+static const struct nn_objective plain = {0};
 
 struct fixture {
     nn_real *params;
@@ -107,7 +107,7 @@ static void plain_lstm(const double *p, const struct nn_tensor *t, bool reverse,
 
 static void plain_probs(const double *p, const struct nn_example *x, double *probs)
 {
-    struct nn_tensor t[NN_N_TENSORS];
+    struct nn_tensor t[NN_MAX_TENSORS];
     double pool[2 * 19], sum = 0;
 
     nn_tensors(&shape, t);
@@ -140,7 +140,7 @@ static double plain_loss(const double *p, const struct nn_example *rows, size_t 
 /* ---- tests ---- */
 
 static nn_real *gradient_of(struct fixture *f, const struct nn_example *rows, uint32_t n,
-                            const struct nn_regularisation *reg, uint64_t seed, double *loss)
+                            const struct nn_objective *reg, uint64_t seed, double *loss)
 {
     nn_real *grad = xcalloc(f->n, sizeof *grad);
     double unused;
@@ -166,7 +166,7 @@ static void test_probabilities_equal_plain_loops(void **state)
 static void test_loss_and_hits(void **state)
 {
     struct fixture *f = *state;
-    const struct nn_regularisation smooth = {.label_smoothing = 0.1f};
+    const struct nn_objective smooth = {.label_smoothing = 0.1f};
     nn_real *grad = xcalloc(f->n, sizeof *grad), probs[N_ROWS * 3];
     uint32_t hits, expected = 0;
     double loss;
@@ -205,8 +205,8 @@ static void check_tensor(struct fixture *f, const struct nn_tensor *t, const nn_
 static void test_gradient_of_every_tensor(void **state)
 {
     struct fixture *f = *state;
-    const struct nn_regularisation smooth = {.label_smoothing = 0.1f};
-    struct nn_tensor t[NN_N_TENSORS];
+    const struct nn_objective smooth = {.label_smoothing = 0.1f};
+    struct nn_tensor t[NN_MAX_TENSORS];
     nn_real *grad = gradient_of(f, f->rows, N_ROWS, &smooth, 0, NULL);
 
     nn_tensors(&shape, t);
@@ -222,7 +222,7 @@ static void test_gradient_of_every_tensor(void **state)
 static void test_gradient_under_dropout(void **state)
 {
     struct fixture *f = *state;
-    const struct nn_regularisation reg = {0.1f, 0.4f, 0.5f, 0.3f, 0.1f};
+    const struct nn_objective reg = {0.1f, 0.4f, 0.5f, 0.3f, 0.1f};
     double h = EXACT ? 1e-6 : 1e-2, square = 0, loss[2];
     nn_real *grad = gradient_of(f, f->rows, N_ROWS, &reg, 11, NULL);
 
@@ -292,7 +292,7 @@ static void test_shards_average_to_the_whole(void **state)
 static void test_a_seed_fixes_everything(void **state)
 {
     struct fixture *f = *state;
-    const struct nn_regularisation reg = {0.1f, 0.4f, 0.5f, 0.3f, 0.1f};
+    const struct nn_objective reg = {0.1f, 0.4f, 0.5f, 0.3f, 0.1f};
     nn_real *a = gradient_of(f, f->rows, N_ROWS, &reg, 1, NULL), *b = gradient_of(f, f->rows, N_ROWS, &reg, 1, NULL);
     nn_real *other = gradient_of(f, f->rows, N_ROWS, &reg, 2, NULL);
 
@@ -308,9 +308,9 @@ static void test_a_seed_fixes_everything(void **state)
 static void test_dropout_rates(void **state)
 {
     struct fixture *f = *state;
-    const struct nn_regularisation ngram = {.ngram_dropout = 0.3f}, token = {.token_dropout = 0.1f};
-    const struct nn_regularisation element = {.embed_dropout = 0.4f};
-    struct nn_tensor t[NN_N_TENSORS];
+    const struct nn_objective ngram = {.ngram_dropout = 0.3f}, token = {.token_dropout = 0.1f};
+    const struct nn_objective element = {.embed_dropout = 0.4f};
+    struct nn_tensor t[NN_MAX_TENSORS];
     size_t kept_ngrams = 0, kept_tokens = 0, kept_elements = 0, n_seeds = 2000;
 
     nn_tensors(&shape, t);

@@ -8,6 +8,22 @@
 
 #include "nn/embed.h"
 
+/* Where the tensors of the family "lstm" stand in the order of nn_tensors(). wx and wh of a direction are neighbours, so
+ * together they are one (E+H,4H) matrix. */
+enum lstm_tensor {
+    NN_EMBEDDING,
+    NN_FW_WX,
+    NN_FW_WH,
+    NN_FW_B,
+    NN_BW_WX,
+    NN_BW_WH,
+    NN_BW_B,
+    NN_OUT_W,
+    NN_OUT_B,
+    NN_NGRAM,
+    NN_N_TENSORS
+};
+
 struct lstm_batch {
     size_t n_steps;
     uint32_t *active; /* (n_steps+1,): rows of each step, falling; the last is 0 */

@@ -1,10 +1,19 @@
-/* nn.h - text classifiers: shapes, initial parameters, loss and gradient, probabilities.
+/* nn.h - text classifiers: families, shapes, initial parameters, loss and gradient, probabilities.
  *
- * The family "lstm": character embedding (V,E) -> bidirectional LSTM of H units a direction -> max over time (2H)
- * -> linear (2H,C), plus a linear part on hashed n-grams: logits += 5/sqrt(#g) * sum of table rows (G,C).
+ * A model is an encoder that turns a text into features (n,F), and a head that is the same for all families: dropout,
+ * a linear layer (F,C), plus, where there are buckets, a linear part on hashed n-grams:
+ * logits += 5/sqrt(#g) * sum of table rows (G,C).
+ *
+ *     lstm        character embedding (V,E) -> bidirectional LSTM of H units a direction -> max over time (2H); n-grams
+ *     lstm-plain  embedding -> LSTM of H units -> its last state (H)
+ *     textcnn     embedding -> convolutions of H filters over 2, 3 and 4 characters -> ReLU -> max over time (3H)
+ *     linear      n-grams alone: logistic regression, or a linear SVM with the hinge loss
+ *     bag         mean over a text's n-grams of an embedding (G,E), as in fastText -> (E); no linear part on n-grams
+ *
  * All parameters are views into one block of floats, in the order of nn_tensors(): saving, averaging and sending a
  * model is one loop over it. A gradient has the same layout.
- * Formulas: Hochreiter and Schmidhuber 1997 with forget gates (Gers 2000); gate order i f g o. */
+ * Formulas: LSTM: Hochreiter and Schmidhuber 1997 with forget gates (Gers 2000), gate order i f g o; TextCNN: Kim 2014;
+ * bag: Joulin et al. 2016. */
 #ifndef NN_NN_H
 #define NN_NN_H
 
@@ -20,11 +29,20 @@ typedef double nn_real;
 typedef float nn_real;
 #endif
 
+enum nn_family { NN_LSTM = 1, NN_LSTM_PLAIN, NN_TEXTCNN, NN_LINEAR, NN_BAG };
+#define NN_N_FAMILIES 5
+
+/* "lstm", "lstm-plain", "textcnn", "linear", "bag". */
+const char *nn_family_name(enum nn_family family);
+struct status nn_family_parse(const char *name, enum nn_family *family); /* ST_INVALID names them all */
+
+/* Members that a family has no use for are 0. */
 struct nn_shape {
-    uint32_t vocab;      /* V: rows of the embedding; row 0 is padding and stays 0 */
-    uint32_t embed;      /* E */
-    uint32_t hidden;     /* H, a direction */
-    uint32_t buckets;    /* G: rows of the n-gram table */
+    enum nn_family family;
+    uint32_t vocab;      /* V: rows of the character embedding; row 0 is padding and stays 0 */
+    uint32_t embed;      /* E; bag: of the n-gram embedding */
+    uint32_t hidden;     /* H: LSTM units a direction; textcnn: filters of a width */
+    uint32_t buckets;    /* G: rows of the n-gram table; 0: no linear part */
     uint32_t classes;    /* C, at least 2 */
     uint32_t max_tokens; /* L: longer texts are clipped before they come here */
 };
@@ -35,35 +53,34 @@ struct nn_shape {
 #define NN_MAX_CLASSES 16
 #define NN_MAX_TOKENS  1024
 #define NN_MAX_BATCH   4096
-extern const struct nn_shape nn_shape_default; /* E 64, H 64, G 65,536, C 2, L 200, V of text.h */
 
-/* ST_INVALID names the member outside its range. */
+/* What each family is trained with unless told otherwise: two classes, V of text.h; lstm: E 64, H 64, G 65,536, L 200. */
+const struct nn_shape *nn_shape_preset(enum nn_family family);
+
+/* ST_INVALID names the member that does not fit the family or its range. */
 struct status nn_shape_check(const struct nn_shape *s);
 
 struct nn_tensor {
     const char *name; /* "embedding", "lstm.fw.wx", ... static */
     uint32_t dims[2]; /* rows, columns; a vector has columns 1 */
+    bool sparse;      /* a table: the gradient of a batch is 0 but for the few rows that its texts hold */
     size_t offset;    /* in floats from the start of the block */
     size_t n;         /* floats */
 };
+#define NN_MAX_TENSORS 16
 
-/* The tensors in their order. wx and wh of a direction are neighbours, so together they are one (E+H,4H) matrix. */
-enum nn_tensor_index {
-    NN_EMBEDDING, /* (V,E) */
-    NN_FW_WX,     /* (E,4H) */
-    NN_FW_WH,     /* (H,4H) */
-    NN_FW_B,      /* (4H,) */
-    NN_BW_WX,
-    NN_BW_WH,
-    NN_BW_B,
-    NN_OUT_W, /* (2H,C) */
-    NN_OUT_B, /* (C,) */
-    NN_NGRAM, /* (G,C) */
-    NN_N_TENSORS
-};
-
-/* Fills tensors[NN_N_TENSORS]; returns the number of floats in the block. */
-size_t nn_tensors(const struct nn_shape *s, struct nn_tensor *tensors);
+/* The tensors in their order:
+ *     embedding (V,E) sparse                                           lstm, lstm-plain, textcnn
+ *     lstm.fw.wx (E,4H), lstm.fw.wh (H,4H), lstm.fw.b (4H,)            lstm, lstm-plain
+ *     lstm.bw.wx, lstm.bw.wh, lstm.bw.b                                lstm
+ *     conv2.w (2E,H), conv2.b (H,), conv3.w (3E,H), ... conv4.b        textcnn
+ *     bag (G,E) sparse                                                 bag
+ *     out.w (F,C)                                                      all but linear
+ *     out.b (C,)                                                       all
+ *     ngram (G,C) sparse                                               where there are buckets, but for bag
+ * Returns their number. */
+size_t nn_tensors(const struct nn_shape *s, struct nn_tensor tensors[NN_MAX_TENSORS]);
+const struct nn_tensor *nn_tensor_find(const struct nn_tensor *tensors, size_t n, const char *name); /* NULL: absent */
 size_t nn_n_params(const struct nn_shape *s);
 
 /* The starting point for a seed: embedding N(0, 0.1), input weights uniform +-sqrt(6/(E+H)), recurrent weights four
@@ -80,11 +97,17 @@ struct nn_example {
     uint32_t label; /* below C; only read by nn_loss() */
 };
 
-/* Dropout and smoothing of training; all zero in evaluation and in gradient checks. */
-struct nn_regularisation {
+enum nn_loss_kind {
+    NN_CROSS_ENTROPY, /* against (1 - s) one-hot + s / C, s being the label smoothing */
+    NN_HINGE,         /* squared hinge of Crammer and Singer 2001: max(0, 1 - z_label + max of the other z)^2 */
+};
+
+/* What training minimises; zeroed: plain cross-entropy, as in gradient checks. */
+struct nn_objective {
+    enum nn_loss_kind loss;
     float token_dropout;  /* a character's whole row, without rescaling */
     float embed_dropout;  /* elements of the embedding */
-    float output_dropout; /* elements after max over time */
+    float output_dropout; /* features */
     float ngram_dropout;  /* n-gram features */
     float label_smoothing;
 };
@@ -96,11 +119,11 @@ struct nn_workspace; /* all memory of a forward and backward pass; one thread at
 struct nn_workspace *nn_workspace_new(const struct nn_shape *s, uint32_t max_batch);
 void nn_workspace_free(struct nn_workspace *ws);
 
-/* Mean cross-entropy of the batch (1 <= n <= max_batch) into *loss and its gradient ADDED to grad, which the caller has
+/* Mean loss of the batch (1 <= n <= max_batch) into *loss and its gradient ADDED to grad, which the caller has
  * cleared. Deterministic for the same seed; seed only feeds dropout. n_correct (may be NULL): rows whose argmax is
  * their label, with dropout as it was. Examples are checked by their maker: out of range is undefined. */
 void nn_loss(struct nn_workspace *ws, const nn_real *params, const struct nn_example *batch, uint32_t n,
-             const struct nn_regularisation *reg, uint64_t seed, nn_real *grad, double *loss, uint32_t *n_correct);
+             const struct nn_objective *objective, uint64_t seed, nn_real *grad, double *loss, uint32_t *n_correct);
 
 /* probs (n,C): softmax of the logits. */
 void nn_predict(struct nn_workspace *ws, const nn_real *params, const struct nn_example *batch, uint32_t n,

@@ -1,5 +1,5 @@
 /* shape.c - what sizes a classifier may have, where its tensors lie, and the starting point of training. */
-#include "nn/nn.h"
+#include "nn/lstm.h"
 #include "text/text.h"
 
 #include <assert.h>
@@ -7,8 +7,51 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct nn_shape nn_shape_default = {
-    .vocab = TEXT_N_IDS, .embed = 64, .hidden = 64, .buckets = 65536, .classes = 2, .max_tokens = 200};
+static const struct {
+    const char *name;
+    struct nn_shape preset;
+} families[NN_N_FAMILIES] = {
+    {"lstm",
+     {.family = NN_LSTM,
+      .vocab = TEXT_N_IDS,
+      .embed = 64,
+      .hidden = 64,
+      .buckets = 65536,
+      .classes = 2,
+      .max_tokens = 200}},
+    {"lstm-plain",
+     {.family = NN_LSTM_PLAIN, .vocab = TEXT_N_IDS, .embed = 128, .hidden = 128, .classes = 2, .max_tokens = 200}},
+    {"textcnn",
+     {.family = NN_TEXTCNN, .vocab = TEXT_N_IDS, .embed = 64, .hidden = 100, .classes = 2, .max_tokens = 200}},
+    {"linear", {.family = NN_LINEAR, .buckets = 1u << 18, .classes = 2, .max_tokens = 400}},
+    {"bag", {.family = NN_BAG, .embed = 16, .buckets = 1u << 16, .classes = 2, .max_tokens = 400}},
+};
+
+static bool family_known(enum nn_family family)
+{
+    return family >= NN_LSTM && family < NN_LSTM + NN_N_FAMILIES;
+}
+
+const char *nn_family_name(enum nn_family family)
+{
+    return family_known(family) ? families[family - NN_LSTM].name : "unknown";
+}
+
+struct status nn_family_parse(const char *name, enum nn_family *family)
+{
+    for (size_t i = 0; i < NN_N_FAMILIES; i++)
+        if (!strcmp(families[i].name, name)) {
+            *family = (enum nn_family)(NN_LSTM + i);
+            return status_ok();
+        }
+    return status_errorf(ST_INVALID, "architecture \"%.32s\": must be lstm, lstm-plain, textcnn, linear or bag", name);
+}
+
+const struct nn_shape *nn_shape_preset(enum nn_family family)
+{
+    assert(family_known(family));
+    return &families[family - NN_LSTM].preset;
+}
 
 struct status nn_shape_check(const struct nn_shape *s)
 {
@@ -21,6 +64,8 @@ struct status nn_shape_check(const struct nn_shape *s)
         {"classes", s->classes, 2, NN_MAX_CLASSES}, {"max_tokens", s->max_tokens, 1, NN_MAX_TOKENS},
     };
 
+    if (s->family != NN_LSTM)
+        return status_errorf(ST_INVALID, "model shape: family %s is not built", nn_family_name(s->family));
     for (size_t i = 0; i < COUNT_OF(members); i++) {
         if (members[i].value < members[i].min || members[i].value > members[i].max)
             return status_errorf(ST_INVALID, "model shape: %s is %u, must be %u to %u", members[i].name,
@@ -29,31 +74,55 @@ struct status nn_shape_check(const struct nn_shape *s)
     return status_ok();
 }
 
-size_t nn_tensors(const struct nn_shape *s, struct nn_tensor *tensors)
-{
-    uint32_t gates = 4 * s->hidden;
-    const struct nn_tensor rows[NN_N_TENSORS] = {
-        {.name = "embedding", .dims = {s->vocab, s->embed}}, {.name = "lstm.fw.wx", .dims = {s->embed, gates}},
-        {.name = "lstm.fw.wh", .dims = {s->hidden, gates}},  {.name = "lstm.fw.b", .dims = {gates, 1}},
-        {.name = "lstm.bw.wx", .dims = {s->embed, gates}},   {.name = "lstm.bw.wh", .dims = {s->hidden, gates}},
-        {.name = "lstm.bw.b", .dims = {gates, 1}},           {.name = "out.w", .dims = {2 * s->hidden, s->classes}},
-        {.name = "out.b", .dims = {s->classes, 1}},          {.name = "ngram", .dims = {s->buckets, s->classes}},
-    };
-    size_t offset = 0;
+struct layout {
+    struct nn_tensor *tensors;
+    size_t n, n_floats;
+};
 
-    for (size_t i = 0; i < NN_N_TENSORS; i++) {
-        tensors[i] = rows[i];
-        tensors[i].offset = offset;
-        tensors[i].n = (size_t)rows[i].dims[0] * rows[i].dims[1];
-        offset += tensors[i].n;
-    }
-    return offset;
+static void add(struct layout *l, const char *name, uint32_t rows, uint32_t columns, bool sparse)
+{
+    size_t n = (size_t)rows * columns;
+
+    l->tensors[l->n++] =
+        (struct nn_tensor){.name = name, .dims = {rows, columns}, .sparse = sparse, .offset = l->n_floats, .n = n};
+    l->n_floats += n;
+}
+
+static struct layout lay_out(const struct nn_shape *s, struct nn_tensor *tensors)
+{
+    struct layout l = {tensors, 0, 0};
+    uint32_t gates = 4 * s->hidden;
+
+    add(&l, "embedding", s->vocab, s->embed, true);
+    add(&l, "lstm.fw.wx", s->embed, gates, false);
+    add(&l, "lstm.fw.wh", s->hidden, gates, false);
+    add(&l, "lstm.fw.b", gates, 1, false);
+    add(&l, "lstm.bw.wx", s->embed, gates, false);
+    add(&l, "lstm.bw.wh", s->hidden, gates, false);
+    add(&l, "lstm.bw.b", gates, 1, false);
+    add(&l, "out.w", 2 * s->hidden, s->classes, false);
+    add(&l, "out.b", s->classes, 1, false);
+    add(&l, "ngram", s->buckets, s->classes, true);
+    return l;
+}
+
+size_t nn_tensors(const struct nn_shape *s, struct nn_tensor tensors[NN_MAX_TENSORS])
+{
+    return lay_out(s, tensors).n;
 }
 
 size_t nn_n_params(const struct nn_shape *s)
 {
-    struct nn_tensor tensors[NN_N_TENSORS];
-    return nn_tensors(s, tensors);
+    struct nn_tensor tensors[NN_MAX_TENSORS];
+    return lay_out(s, tensors).n_floats;
+}
+
+const struct nn_tensor *nn_tensor_find(const struct nn_tensor *tensors, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(tensors[i].name, name))
+            return &tensors[i];
+    return NULL;
 }
 
 static void init_normal(nn_real *w, size_t n, double deviation, struct rng *rng)
@@ -111,8 +180,8 @@ static void init_recurrent(nn_real *wh, size_t hidden, struct rng *rng)
 
 void nn_init(nn_real *params, const struct nn_shape *s, uint64_t seed)
 {
-    struct nn_tensor t[NN_N_TENSORS];
-    size_t n = nn_tensors(s, t);
+    struct nn_tensor t[NN_MAX_TENSORS];
+    size_t n = lay_out(s, t).n_floats;
     struct rng rng;
 
     rng_init(&rng, seed);

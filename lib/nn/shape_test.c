@@ -1,5 +1,5 @@
 /* shape_test.c - limits, layout and the starting point. */
-#include "nn/nn.h"
+#include "nn/lstm.h"
 #include "text/text.h"
 
 #include <setjmp.h>
@@ -27,9 +27,9 @@ static void test_limits(void **state)
     };
 
     (void)state;
-    assert_int_equal(nn_shape_check(&nn_shape_default).code, ST_OK);
+    assert_int_equal(nn_shape_check(nn_shape_preset(NN_LSTM)).code, ST_OK);
     for (size_t i = 0; i < COUNT_OF(members); i++) {
-        struct nn_shape s = nn_shape_default;
+        struct nn_shape s = *nn_shape_preset(NN_LSTM);
         uint32_t *member = (uint32_t *)((char *)&s + members[i].offset);
         *member = members[i].min;
         assert_int_equal(nn_shape_check(&s).code, ST_OK);
@@ -46,18 +46,18 @@ static void test_tensors_fill_the_block(void **state)
 {
     static const char *const names[] = {"embedding",  "lstm.fw.wx", "lstm.fw.wh", "lstm.fw.b", "lstm.bw.wx",
                                         "lstm.bw.wh", "lstm.bw.b",  "out.w",      "out.b",     "ngram"};
-    struct nn_tensor t[NN_N_TENSORS];
-    size_t total = nn_tensors(&nn_shape_default, t), offset = 0;
+    struct nn_tensor t[NN_MAX_TENSORS];
+    size_t n = nn_tensors(nn_shape_preset(NN_LSTM), t), total = nn_n_params(nn_shape_preset(NN_LSTM)), offset = 0;
 
     (void)state;
-    for (size_t i = 0; i < NN_N_TENSORS; i++) {
+    assert_int_equal(n, COUNT_OF(names));
+    for (size_t i = 0; i < n; i++) {
         assert_string_equal(t[i].name, names[i]);
         assert_int_equal(t[i].offset, offset);
         assert_int_equal(t[i].n, (size_t)t[i].dims[0] * t[i].dims[1]);
         offset += t[i].n;
     }
     assert_int_equal(total, offset);
-    assert_int_equal(total, nn_n_params(&nn_shape_default));
     assert_int_equal(total, TEXT_N_IDS * 64 + 2 * (128 * 256 + 256) + 128 * 2 + 2 + 65536 * 2);
 }
 
@@ -108,8 +108,8 @@ static void check_direction(const float *params, const struct nn_tensor *wx, siz
 
 static void test_the_starting_point(void **state)
 {
-    const struct nn_shape *s = &nn_shape_default;
-    struct nn_tensor t[NN_N_TENSORS];
+    const struct nn_shape *s = nn_shape_preset(NN_LSTM);
+    struct nn_tensor t[NN_MAX_TENSORS];
     float *params = xcalloc(nn_n_params(s), sizeof *params);
 
     (void)state;
@@ -127,15 +127,15 @@ static void test_the_starting_point(void **state)
 
 static void test_a_seed_is_a_starting_point(void **state)
 {
-    size_t n = nn_n_params(&nn_shape_default);
+    size_t n = nn_n_params(nn_shape_preset(NN_LSTM));
     float *a = xcalloc(n, sizeof *a), *b = xmalloc(n * sizeof *b);
 
     (void)state;
     memset(b, 0xFF, n * sizeof *b);
-    nn_init(a, &nn_shape_default, 7);
-    nn_init(b, &nn_shape_default, 7);
+    nn_init(a, nn_shape_preset(NN_LSTM), 7);
+    nn_init(b, nn_shape_preset(NN_LSTM), 7);
     assert_memory_equal(a, b, n * sizeof *a);
-    nn_init(b, &nn_shape_default, 8);
+    nn_init(b, nn_shape_preset(NN_LSTM), 8);
     assert_memory_not_equal(a, b, n * sizeof *a);
     free(a);
     free(b);

@@ -197,7 +197,7 @@ static bool model_fill(struct arena *a, Bloginfer__V1__ServedModel *out, const s
     bloginfer__v1__served_model__init(out);
     out->task = arena_strdup(a, c->task);
     out->version = m->version;
-    out->architecture = (char *)CLASSIFIER_ARCHITECTURE;
+    out->architecture = (char *)nn_family_name(c->shape.family);
     out->labels = labels_copy(a, c);
     out->sha256 = arena_strdup(a, m->sha256);
     out->parameters = c->n_params;

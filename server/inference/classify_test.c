@@ -132,8 +132,13 @@ static void test_more_labels(void **state)
 /* A model whose answer depends on the text: every parameter is random. Waits until it serves. */
 static void serve_random(uint32_t hidden, uint32_t max_tokens)
 {
-    const struct nn_shape shape = {
-        .vocab = TEXT_N_IDS, .embed = 8, .hidden = hidden, .buckets = 1024, .classes = 2, .max_tokens = max_tokens};
+    const struct nn_shape shape = {.family = NN_LSTM,
+                                   .vocab = TEXT_N_IDS,
+                                   .embed = 8,
+                                   .hidden = hidden,
+                                   .buckets = 1024,
+                                   .classes = 2,
+                                   .max_tokens = max_tokens};
     struct classifier *c = NULL;
     struct rng rng;
     char *data = NULL;

@@ -49,17 +49,22 @@ static inline float testing_prob(uint64_t mark)
 static inline uint64_t testing_publish(const char *folder, const char *task, const char *labels, uint32_t classes,
                                        uint64_t mark)
 {
-    const struct nn_shape shape = {
-        .vocab = TEXT_N_IDS, .embed = 4, .hidden = 4, .buckets = 64, .classes = classes, .max_tokens = 50};
-    struct nn_tensor tensors[NN_N_TENSORS];
+    const struct nn_shape shape = {.family = NN_LSTM,
+                                   .vocab = TEXT_N_IDS,
+                                   .embed = 4,
+                                   .hidden = 4,
+                                   .buckets = 64,
+                                   .classes = classes,
+                                   .max_tokens = 50};
+    struct nn_tensor tensors[NN_MAX_TENSORS];
     struct classifier *c = NULL;
     char *data = NULL;
     size_t size = 0;
     uint64_t version = 0;
 
     CHECK_OK(classifier_new(&c, task, labels, &shape));
-    nn_tensors(&shape, tensors);
-    c->params[tensors[NN_OUT_B].offset + 1] = 0.125f * (float)mark;
+    size_t n = nn_tensors(&shape, tensors);
+    c->params[nn_tensor_find(tensors, n, "out.b")->offset + 1] = 0.125f * (float)mark;
     struct model *m = classifier_to_model(c);
     CHECK_OK(model_encode(m, &data, &size));
     const struct store_file file = {STORE_MODEL_FILE, data, size};
