@@ -102,6 +102,10 @@ enum nn_loss_kind {
     NN_HINGE,         /* squared hinge of Crammer and Singer 2001: max(0, 1 - z_label + max of the other z)^2 */
 };
 
+/* "cross-entropy", "hinge". */
+const char *nn_loss_name(enum nn_loss_kind loss);
+struct status nn_loss_parse(const char *name, enum nn_loss_kind *loss); /* ST_INVALID names them all */
+
 /* What training minimises; zeroed: plain cross-entropy, as in gradient checks. */
 struct nn_objective {
     enum nn_loss_kind loss;
