@@ -136,14 +136,19 @@ static struct status meta_encode(json_t *root, const struct model *m)
     return st;
 }
 
+static size_t tensor_bytes(const struct model_tensor *t)
+{
+    return t->n * (t->f16 ? sizeof(uint16_t) : sizeof(float));
+}
+
 static struct status tensor_encode(json_t *root, const struct model_tensor *t, size_t offset)
 {
     json_t *shape = json_array();
 
     for (uint32_t i = 0; i < t->n_dims; i++)
         json_array_append_new(shape, json_integer((json_int_t)t->dims[i]));
-    json_t *info = json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets", (json_int_t)offset,
-                             (json_int_t)(offset + t->n * sizeof(float)));
+    json_t *info = json_pack("{s:s, s:o, s:[I, I]}", "dtype", t->f16 ? "F16" : "F32", "shape", shape, "data_offsets",
+                             (json_int_t)offset, (json_int_t)(offset + tensor_bytes(t)));
     if (!info || json_object_set_new(root, t->name, info))
         return status_errorf(ST_INVALID, "a tensor's name is not UTF-8");
     return status_ok();
@@ -158,7 +163,7 @@ static struct status header_encode(const struct model *m, char **text)
 
     for (size_t i = 0; i < m->n_tensors && !st.code; i++) {
         st = tensor_encode(root, &m->tensors[i], offset);
-        offset += m->tensors[i].n * sizeof(float);
+        offset += tensor_bytes(&m->tensors[i]);
     }
     if (!st.code) {
         *text = json_dumps(root, JSON_COMPACT);
@@ -179,14 +184,59 @@ static struct status finite_check(const struct model_tensor *t, enum code code)
     return status_ok();
 }
 
+#define F16_INFINITY      0x7c00u
+#define F16_LEAST_NORMAL  0x38800000u /* 2^-14, as a float's bits */
+#define F16_BIAS_DISTANCE (112u << 23)
+#define F16_CUT           13 /* bits of the mantissa that go */
+
+/* Of a finite value, rounded to the nearest, to even in the middle. What rounds beyond the range becomes infinite. */
+static uint16_t float_to_half(float f)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &f, sizeof bits);
+    uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+    if (magnitude < F16_LEAST_NORMAL) /* a multiple of 2^-24; 1,024 of them are the least normal one */
+        return (uint16_t)(sign | (uint32_t)lrintf(ldexpf(fabsf(f), 24)));
+    uint32_t odd = magnitude >> F16_CUT & 1;
+    uint32_t half = (magnitude - F16_BIAS_DISTANCE + (1u << (F16_CUT - 1)) - 1 + odd) >> F16_CUT;
+    return (uint16_t)(sign | (half < F16_INFINITY ? half : F16_INFINITY));
+}
+
+static struct status values_check(const struct model_tensor *t)
+{
+    struct status st = finite_check(t, ST_INVALID);
+
+    for (size_t i = 0; i < t->n && t->f16 && !st.code; i++)
+        if ((float_to_half(t->data[i]) & F16_INFINITY) == F16_INFINITY)
+            st = status_errorf(ST_INVALID, "tensor %s: value %zu, %g, is beyond the range of F16", t->name, i,
+                               (double)t->data[i]);
+    return st;
+}
+
+/* Returns where the next tensor goes. */
+static char *values_write(char *out, const struct model_tensor *t)
+{
+    if (!t->f16)
+        return mempcpy(out, t->data, tensor_bytes(t));
+    for (size_t i = 0; i < t->n; i++, out += sizeof(uint16_t)) {
+        uint16_t half = float_to_half(t->data[i]);
+        memcpy(out, &half, sizeof half);
+    }
+    return out;
+}
+
 struct status model_encode(const struct model *m, char **data, size_t *size)
 {
     char *text = NULL;
+    size_t data_size = 0;
     struct status st = status_ok();
 
-    for (size_t i = 0; i < m->n_tensors && !st.code; i++)
-        st = finite_check(&m->tensors[i], ST_INVALID);
-    if (!st.code && m->block_n > (MODEL_MAX_BYTES - MODEL_MAX_HEADER) / sizeof(float))
+    for (size_t i = 0; i < m->n_tensors && !st.code; i++) {
+        st = values_check(&m->tensors[i]);
+        data_size += tensor_bytes(&m->tensors[i]);
+    }
+    if (!st.code && data_size > MODEL_MAX_BYTES - MODEL_MAX_HEADER)
         st = status_errorf(ST_INVALID, "the model has over %u bytes", MODEL_MAX_BYTES);
     if (!st.code)
         st = header_encode(m, &text);
@@ -195,14 +245,14 @@ struct status model_encode(const struct model *m, char **data, size_t *size)
 
     /* Padded with spaces so that the tensors start at a multiple of 8, as the format's own writer does. */
     uint64_t length = (strlen(text) + 7) / 8 * 8;
-    size_t block_size = m->block_n * sizeof(float);
-    *size = LENGTH_SIZE + length + block_size;
+    *size = LENGTH_SIZE + length + data_size;
     *data = xmalloc(*size);
     memcpy(*data, &length, LENGTH_SIZE);
     memset(*data + LENGTH_SIZE, ' ', length);
     memcpy(*data + LENGTH_SIZE, text, strlen(text));
-    if (block_size)
-        memcpy(*data + LENGTH_SIZE + length, m->block, block_size);
+    char *at = *data + LENGTH_SIZE + length;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        at = values_write(at, &m->tensors[i]);
 out:
     free(text);
     return st;
@@ -403,6 +453,7 @@ static struct status data_read(struct model *m, const struct span *spans, const 
         struct model_tensor *t = &m->tensors[i];
         t->data = m->block + m->block_n;
         m->block_n += t->n;
+        t->f16 = spans[i].dtype == F16;
         values_read(t->data, data + spans[i].begin, t->n, spans[i].dtype);
         struct status st = finite_check(t, ST_DATA_LOSS);
         if (st.code)

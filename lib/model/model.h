@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ struct model_tensor {
     uint64_t dims[MODEL_MAX_DIMS];
     float *data; /* (n,), inside the model's block; NULL after model_read_header() */
     size_t n;    /* product of dims, at least 1 */
+    bool f16;    /* written as F16, in half the bytes; set by reading such a one */
 };
 
 struct model_meta {
@@ -51,8 +53,9 @@ void model_reserve(struct model *m, size_t n_floats);
 void model_add(struct model *m, const char *name, const uint64_t *dims, uint32_t n_dims, const float *data);
 const struct model_tensor *model_find(const struct model *m, const char *name); /* NULL: absent */
 
-/* The file's bytes into *data, to free(); tensors as F32. Deterministic: equal models give equal bytes, whatever the
- * order of model_set(). ST_INVALID: a value that is not finite, a text that is not UTF-8, or over the limits above. */
+/* The file's bytes into *data, to free(); tensors as F32, or as F16 where f16 says so, rounded to the nearest, to even in
+ * the middle. Deterministic: equal models give equal bytes, whatever the order of model_set(). ST_INVALID: a value that
+ * is not finite or beyond the range of F16 (65,504), a text that is not UTF-8, or over the limits above. */
 struct status model_encode(const struct model *m, char **data, size_t *size);
 
 /* ST_DATA_LOSS names what does not hold. F32, F16 and BF16 tensors are read (as float), others refused. */

@@ -8,6 +8,7 @@
 
 #include "model/model.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -313,6 +314,103 @@ static void test_an_independent_writer_is_read(void **state)
     model_free(m);
 }
 
+static void test_half_precision_on_disk(void **state)
+{
+    (void)state;
+    struct model *m = sample(), *back = NULL;
+    char *data = NULL, *again = NULL;
+    size_t size = 0, whole = 0;
+
+    CHECK_OK(model_encode(m, &data, &whole));
+    free(data);
+    m->tensors[0].f16 = true;
+    CHECK_OK(model_encode(m, &data, &size));
+    assert_true(size < whole);
+    CHECK_OK(fs_write_atomic(path, data, size));
+    char *seen = peer("show");
+    assert_string_equal(seen, "z.first 2x3 0.500 13.750 F16 003800bc0040804200440045\n"
+                              "a.second 4 0.001 -999984.999\nscalar  -4.500 -4.500\n"
+                              "architecture=lstm\nlabels=消极,积极\ntask=sentiment\n");
+    free(seen);
+    CHECK_OK(model_decode(&back, data, size));
+    assert_memory_equal(back->block, data_a, sizeof data_a);
+    CHECK_OK(model_encode(back, &again, &whole)); /* stays what it was */
+    assert_int_equal(whole, size);
+    assert_memory_equal(again, data, size);
+    free(again);
+    free(data);
+    model_free(back);
+    model_free(m);
+}
+
+#define N_HALVES 200000
+
+/* What is easy to get wrong, then anything: every exponent, mantissas in the middle of two halves. */
+static float half_case(size_t i, struct rng *rng)
+{
+    static const float edges[] = {0,          -0.0f,     0x1p-24f,     0x1p-25f,       0x1.8p-25f,    0x1.000002p-25f,
+                                  0x1.8p-24f, 0x1p-14f,  0x1.ffcp-15f, 0x1.ffep-15f,   65504.0f,      65519.0f,
+                                  65519.9f,   -65504.0f, 1e-45f,       1.00048828125f, 1.00146484375f};
+    uint32_t bits = (uint32_t)rng_next(rng);
+    float f;
+
+    if (i < COUNT_OF(edges))
+        return edges[i];
+    bits = (bits & 0x807fffffu) | (uint32_t)(100 + rng_below(rng, 42)) << 23; /* 2^-27 to 2^14 */
+    if (i % 2)
+        bits &= ~0xfffu;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static void test_halves_are_rounded_as_numpy_rounds_them(void **state)
+{
+    (void)state;
+    static float values[N_HALVES];
+    const uint64_t dims[] = {N_HALVES};
+    struct model *m = model_new();
+    char *data = NULL, *theirs = NULL;
+    size_t size = 0, n = 0;
+    struct rng rng;
+
+    rng_init(&rng, 16);
+    for (size_t i = 0; i < N_HALVES; i++)
+        values[i] = half_case(i, &rng);
+    model_reserve(m, N_HALVES);
+    model_add(m, "halves", dims, 1, values);
+    m->tensors[0].f16 = true;
+    CHECK_OK(model_encode(m, &data, &size));
+    CHECK_OK(fs_write_atomic(path, (const char *)values, sizeof values));
+    free(peer("halves"));
+    CHECK_OK(fs_read(path, sizeof values, &theirs, &n));
+    assert_int_equal(n, sizeof values / 2);
+    assert_memory_equal(data + size - n, theirs, n);
+    free(theirs);
+    free(data);
+    model_free(m);
+}
+
+static void test_what_does_not_fit_a_half_is_refused(void **state)
+{
+    (void)state;
+    static const float too_large[] = {65520, -65520, 1e6f, -FLT_MAX};
+    struct model *m = sample();
+    char *data = NULL;
+    size_t size = 0;
+
+    m->tensors[0].f16 = true;
+    for (size_t i = 0; i < COUNT_OF(too_large); i++) {
+        m->tensors[0].data[1] = too_large[i];
+        struct status st = model_encode(m, &data, &size);
+        assert_int_equal(st.code, ST_INVALID);
+        assert_non_null(strstr(st.msg, "z.first"));
+    }
+    m->tensors[0].data[1] = 65519.996f;
+    CHECK_OK(model_encode(m, &data, &size));
+    free(data);
+    model_free(m);
+}
+
 static void test_header_alone(void **state)
 {
     (void)state;
@@ -353,6 +451,9 @@ int main(void)
         cmocka_unit_test(test_values_that_are_not_finite_are_refused),
         cmocka_unit_test(test_an_independent_reader_agrees),
         cmocka_unit_test(test_an_independent_writer_is_read),
+        cmocka_unit_test(test_half_precision_on_disk),
+        cmocka_unit_test(test_halves_are_rounded_as_numpy_rounds_them),
+        cmocka_unit_test(test_what_does_not_fit_a_half_is_refused),
         cmocka_unit_test(test_header_alone),
     };
 

@@ -1,6 +1,8 @@
 """Reads and writes safetensors by the format's description alone, for model_test.c.
 
-show FILE    one line a tensor: name, type, shape, first value, sum; then one line a metadata key
+show FILE    one line a tensor: name, shape, first value, sum (F16: with the type and all values in hexadecimal); then
+             one line a metadata key
+halves FILE  for each float32 in FILE its nearest float16, as numpy rounds it, in its place
 write FILE   an F32, an F16 and a BF16 tensor, unpadded header, metadata last, file order unlike header order
 
 Where the format's own package is installed, show also lets that read the file and compares."""
@@ -22,8 +24,7 @@ def parse(path):
     tensors = {}
     for name, info in header.items():
         begin, end = info["data_offsets"]
-        assert info["dtype"] == "F32"
-        tensors[name] = np.frombuffer(data[begin:end], "<f4").reshape(info["shape"])
+        tensors[name] = np.frombuffer(data[begin:end], {"F32": "<f4", "F16": "<f2"}[info["dtype"]]).reshape(info["shape"])
     assert sum(t.nbytes for t in tensors.values()) == len(data)
     return tensors, metadata
 
@@ -40,7 +41,8 @@ def show(path):
         assert all(np.array_equal(theirs[k], tensors[k]) for k in theirs)
     for name, t in tensors.items():
         shape = "x".join(map(str, t.shape))
-        print(f"{name} {shape} {t.flat[0]:.3f} {t.astype(float).sum():.3f}")
+        values = f" F16 {t.tobytes().hex()}" if t.dtype == "<f2" else ""
+        print(f"{name} {shape} {t.flat[0]:.3f} {t.astype(float).sum():.3f}{values}")
     for key, value in metadata.items():
         print(f"{key}={value}")
 
@@ -60,4 +62,11 @@ def write(path):
         f.write(struct.pack("<Q", len(text)) + text + f32.tobytes() + f16.tobytes() + bf16.tobytes())
 
 
-{"show": show, "write": write}[sys.argv[1]](sys.argv[2])
+def halves(path):
+    with open(path, "rb") as f:
+        values = np.frombuffer(f.read(), "<f4")
+    with open(path, "wb") as f, np.errstate(over="ignore"):
+        f.write(values.astype("<f2").tobytes())
+
+
+{"show": show, "write": write, "halves": halves}[sys.argv[1]](sys.argv[2])
