@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 
 static void wake_call(void *call)
 {
@@ -19,34 +19,27 @@ static struct status send_plan(struct rpc_call *call, struct run *r)
 {
     Bloginfer__V1__ControlResponse message = BLOGINFER__V1__CONTROL_RESPONSE__INIT;
     Bloginfer__V1__Plan plan = BLOGINFER__V1__PLAN__INIT;
-    Bloginfer__V1__ModelShape shape = BLOGINFER__V1__MODEL_SHAPE__INIT;
-    Bloginfer__V1__Regularisation regularisation = BLOGINFER__V1__REGULARISATION__INIT;
+    Bloginfer__V1__ModelShape shape;
+    Bloginfer__V1__Objective objective;
     Bloginfer__V1__RunConfig config;
-    const struct nn_shape *s = run_shape(r);
+    const struct run_config *c = run_configuration(r);
+    const struct run_recipe *recipe = run_recipe(c);
+    const struct nn_objective o = run_objective(c);
     char *labels[NN_MAX_CLASSES], names[128];
 
-    shape.vocab = s->vocab;
-    shape.embed = s->embed;
-    shape.hidden = s->hidden;
-    shape.buckets = s->buckets;
-    shape.classes = s->classes;
-    shape.max_tokens = s->max_tokens;
-    regularisation.token_dropout = run_objective.token_dropout;
-    regularisation.embed_dropout = run_objective.embed_dropout;
-    regularisation.output_dropout = run_objective.output_dropout;
-    regularisation.ngram_dropout = run_objective.ngram_dropout;
-    regularisation.label_smoothing = run_objective.label_smoothing;
-    convert_config(&config, run_configuration(r));
+    convert_shape(&shape, run_shape(r));
+    convert_objective(&objective, &o);
+    convert_config(&config, c);
     plan.run_id = (char *)run_id(r);
-    plan.architecture = "lstm";
+    plan.architecture = (char *)nn_family_name(run_shape(r)->family);
     plan.shape = &shape;
     plan.config = &config;
-    plan.regularisation = &regularisation;
-    plan.local_learning_rate = RUN_LOCAL_LEARNING_RATE;
-    plan.local_batch = RUN_LOCAL_BATCH;
+    plan.objective = &objective;
+    plan.local_learning_rate = recipe->local_learning_rate;
+    plan.local_batch = recipe->local_batch;
     plan.heartbeat_ms = run_heartbeat_ms(r);
     plan.max_chunk_bytes = SNAPSHOT_CHUNK;
-    snprintf(names, sizeof names, "%s", classifier_task_labels(run_configuration(r)->task));
+    snprintf(names, sizeof names, "%s", classifier_task_labels(c->task));
     plan.labels = labels;
     for (char *at = names, *name; plan.n_labels < NN_MAX_CLASSES && (name = strsep(&at, ","));)
         labels[plan.n_labels++] = name;
@@ -62,6 +55,7 @@ static struct status send_directive(struct rpc_call *call, const struct run_dire
     Bloginfer__V1__EvaluateDirective evaluate = BLOGINFER__V1__EVALUATE_DIRECTIVE__INIT;
     Bloginfer__V1__WaitDirective wait = BLOGINFER__V1__WAIT_DIRECTIVE__INIT;
     Bloginfer__V1__StopDirective stop = BLOGINFER__V1__STOP_DIRECTIVE__INIT;
+    Bloginfer__V1__ModelShape shape;
 
     switch (d->kind) {
     case RUN_TRAIN:
@@ -76,6 +70,9 @@ static struct status send_directive(struct rpc_call *call, const struct run_dire
     case RUN_EVALUATE:
         evaluate.round = d->round;
         evaluate.base_version = d->base_version;
+        evaluate.architecture = (char *)nn_family_name(d->shape.family);
+        convert_shape(&shape, &d->shape);
+        evaluate.shape = &shape;
         message.body_case = BLOGINFER__V1__CONTROL_RESPONSE__BODY_EVALUATE;
         message.evaluate = &evaluate;
         break;

@@ -37,6 +37,30 @@ void convert_config(Bloginfer__V1__RunConfig *out, const struct run_config *c)
     out->exchange_timeout_ms = c->exchange_timeout_ms;
     out->partition = (char *)c->partition;
     out->continue_from_production = c->continue_from_production;
+    out->architecture = (char *)c->architecture;
+    out->loss = (char *)c->loss;
+}
+
+void convert_shape(Bloginfer__V1__ModelShape *out, const struct nn_shape *s)
+{
+    bloginfer__v1__model_shape__init(out);
+    out->vocab = s->vocab;
+    out->embed = s->embed;
+    out->hidden = s->hidden;
+    out->buckets = s->buckets;
+    out->classes = s->classes;
+    out->max_tokens = s->max_tokens;
+}
+
+void convert_objective(Bloginfer__V1__Objective *out, const struct nn_objective *o)
+{
+    bloginfer__v1__objective__init(out);
+    out->token_dropout = o->token_dropout;
+    out->embed_dropout = o->embed_dropout;
+    out->output_dropout = o->output_dropout;
+    out->ngram_dropout = o->ngram_dropout;
+    out->label_smoothing = o->label_smoothing;
+    out->loss = (char *)nn_loss_name(o->loss);
 }
 
 void convert_round(Bloginfer__V1__RoundResult *out, const struct run_round *o)
@@ -101,6 +125,17 @@ static bool convert_workers(Bloginfer__V1__Run *out, const struct run_view *v, s
     return true;
 }
 
+/* The texts of a configuration, copied: the view may be gone when the message is sent. */
+static bool convert_texts(Bloginfer__V1__RunConfig *out, const struct run_config *c, struct arena *arena)
+{
+    out->task = arena_strdup(arena, c->task);
+    out->optimizer = arena_strdup(arena, c->optimizer);
+    out->partition = arena_strdup(arena, c->partition);
+    out->architecture = arena_strdup(arena, c->architecture);
+    out->loss = arena_strdup(arena, c->loss);
+    return out->task && out->optimizer && out->partition && out->architecture && out->loss;
+}
+
 struct status convert_run(Bloginfer__V1__Run *out, const struct run_view *v, struct arena *arena)
 {
     bloginfer__v1__run__init(out);
@@ -112,10 +147,7 @@ struct status convert_run(Bloginfer__V1__Run *out, const struct run_view *v, str
         !convert_workers(out, v, arena))
         return status_errorf(ST_EXHAUSTED, "run %s is too large for one message", v->run_id);
     convert_config(out->config, &v->config);
-    out->config->task = arena_strdup(arena, v->config.task);
-    out->config->optimizer = arena_strdup(arena, v->config.optimizer);
-    out->config->partition = arena_strdup(arena, v->config.partition);
-    if (!out->config->task || !out->config->optimizer || !out->config->partition)
+    if (!convert_texts(out->config, &v->config, arena))
         return status_errorf(ST_EXHAUSTED, "run %s is too large for one message", v->run_id);
     convert_progress(out->progress, v);
     out->state = convert_state(v->state);
@@ -143,7 +175,9 @@ struct status convert_config_from(struct run_config *out, const Bloginfer__V1__R
         return status_ok();
     if ((st = copy_text(out->task, sizeof out->task, "task", c->task)).code ||
         (st = copy_text(out->optimizer, sizeof out->optimizer, "optimizer", c->optimizer)).code ||
-        (st = copy_text(out->partition, sizeof out->partition, "partition", c->partition)).code)
+        (st = copy_text(out->partition, sizeof out->partition, "partition", c->partition)).code ||
+        (st = copy_text(out->architecture, sizeof out->architecture, "architecture", c->architecture)).code ||
+        (st = copy_text(out->loss, sizeof out->loss, "loss", c->loss)).code)
         return st;
     out->rounds = c->rounds;
     out->workers = c->workers;

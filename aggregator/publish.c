@@ -1,6 +1,5 @@
 /* publish.c - from a run's last parameters to a version in the registry: the model file, what happened round by round
  * (metrics.jsonl) and a picture of it (curve.svg). */
-#include "classifier/classifier.h"
 #include "curve.h"
 #include "run_internal.h"
 
@@ -9,29 +8,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-float *run_production_params(const struct run *r, uint64_t *version)
+/* Whether its outputs mean what the rows' labels do. */
+static struct status check_labels(const struct classifier *c, const char *task)
+{
+    const char *at = classifier_task_labels(task);
+
+    for (uint32_t i = 0; i < c->shape.classes; i++) {
+        size_t size = strcspn(at, ",");
+
+        if (strlen(c->labels[i]) != size || memcmp(c->labels[i], at, size) != 0)
+            return status_errorf(ST_DATA_LOSS, "label %u is %s", i, c->labels[i]);
+        at += size + (at[size] == ',');
+    }
+    return *at ? status_errorf(ST_DATA_LOSS, "it has %u labels", c->shape.classes) : status_ok();
+}
+
+struct classifier *run_production(const struct run *r, uint64_t *version)
 {
     const char *dir = registry_dir(r->house->registry);
     struct classifier *c = NULL;
     struct model *m = NULL;
-    float *params = NULL;
     struct status st = store_get_pointer(dir, r->config.task, STORE_PRODUCTION, version);
 
     if (!st.code && *version)
         st = store_load(dir, r->config.task, *version, &m, NULL);
     if (m)
         st = classifier_from_model(&c, m);
-    if (c && !memcmp(&c->shape, &r->shape, sizeof c->shape)) {
-        params = c->params;
-        c->params = NULL;
-    }
-    if (st.code)
+    if (c && !st.code)
+        st = check_labels(c, r->config.task);
+    if (st.code) {
         log_warn("production_not_read", log_s("task", r->config.task), log_s("error", st.msg));
-    if (!params)
+        classifier_free(c);
+        c = NULL;
+    }
+    if (!c)
         *version = 0;
-    classifier_free(c);
     model_free(m);
-    return params;
+    return c;
 }
 
 /* The run's last parameters with all that is known of them. */
@@ -47,6 +60,7 @@ static struct status describe(const struct run *r, const struct run_view *v, str
     snprintf(c->run, sizeof c->run, "%s", r->id);
     snprintf(c->source, sizeof c->source, "%s", r->source);
     snprintf(c->created, sizeof c->created, "%s", clock_stamp(clock_wall(), created));
+    c->loss = run_objective(&r->config).loss;
     c->rounds = v->n_rounds;
     for (uint32_t i = 0; i < v->n_rounds; i++) {
         c->samples += v->rounds[i].samples;

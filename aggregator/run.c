@@ -39,20 +39,44 @@ static void free_run(struct run *r)
 
 static void shape_for(struct run *r)
 {
-    r->shape = *nn_shape_preset(NN_LSTM);
+    r->shape = *nn_shape_preset(run_family(&r->config));
     r->n_params = nn_n_params(&r->shape);
 }
 
-static float *first_params(struct run *r)
+/* *params stays NULL while nothing is in production. ST_PRECONDITION: what is there has another shape. */
+static struct status production_params(struct run *r, float **params)
 {
+    struct status st = status_ok();
     uint64_t version;
-    float *params = r->config.continue_from_production ? run_production_params(r, &version) : NULL;
+    struct classifier *c = run_production(r, &version);
 
-    if (!params) {
-        params = xaligned(r->n_params, sizeof *params);
-        nn_init(params, &r->shape, r->config.seed);
+    if (!c)
+        return st;
+    if (memcmp(&c->shape, &r->shape, sizeof c->shape) != 0) {
+        st = status_errorf(ST_PRECONDITION,
+                           "continue_from_production: version %llu is %s of another shape than this run's %s",
+                           (unsigned long long)version, nn_family_name(c->shape.family), r->config.architecture);
+    } else {
+        log_info("run_continues", log_s("run", r->id), log_i("version", (int64_t)version));
+        *params = c->params;
+        c->params = NULL;
     }
-    return params;
+    classifier_free(c);
+    return st;
+}
+
+static struct status first_params(struct run *r, float **params)
+{
+    struct status st = status_ok();
+
+    *params = NULL;
+    if (r->config.continue_from_production)
+        st = production_params(r, params);
+    if (!st.code && !*params) {
+        *params = xaligned(r->n_params, sizeof **params);
+        nn_init(*params, &r->shape, r->config.seed);
+    }
+    return st;
 }
 
 static void adopt_params(struct run *r, float *params)
@@ -68,6 +92,7 @@ struct status run_new(struct run **out, const struct run_house *house, const cha
     struct run_config config = *c;
     enum nn_optimizer_kind kind;
     char path[PATH_MAX + 32];
+    float *params;
     struct status st = run_id_check(id);
 
     if (!st.code)
@@ -86,7 +111,12 @@ struct status run_new(struct run **out, const struct run_house *house, const cha
     r->state = RUN_WAITING;
     r->started_ms = clock_wall() / CLOCK_MS;
     shape_for(r);
-    adopt_params(r, first_params(r));
+    st = first_params(r, &params);
+    if (st.code) {
+        free_run(r);
+        return st;
+    }
+    adopt_params(r, params);
     nn_optimizer_init(&r->optimizer, kind, r->n_params);
     r->optimizer.clip_norm = config.local_epochs ? 0 : 1.0;
     st = fs_mkdirs(r->dir);

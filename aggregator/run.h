@@ -74,7 +74,7 @@ struct run_house {
 struct run;
 
 /* A new run, with a checkpoint on disk when it returns (ST_DATA_LOSS: one is there already, which run_open() did not
- * take); and one that its checkpoint in <state_dir>/<run_id>/ brings back.
+ * take; ST_PRECONDITION: it cannot continue from what is in production); and one that its checkpoint in <state_dir>/<run_id>/ brings back.
  * Neither moves before run_start(). The caller holds the first reference. */
 struct status run_new(struct run **out, const struct run_house *house, const char *run_id, const struct run_config *c);
 struct status run_open(struct run **out, const struct run_house *house, const char *run_id);
@@ -118,6 +118,7 @@ struct run_directive {
     enum { RUN_TRAIN = 1, RUN_EVALUATE, RUN_WAIT, RUN_END } kind;
     uint32_t round, exchange, exchanges;
     uint64_t base_version;
+    struct nn_shape shape; /* of RUN_EVALUATE: what is scored, which may be another model than the run's */
     uint32_t timeout_ms;
     enum run_state state;         /* of RUN_END */
     char reason[STATUS_MSG_SIZE]; /* of RUN_WAIT and RUN_END */

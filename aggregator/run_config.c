@@ -1,4 +1,4 @@
-/* run_config.c - see run_config.h. The numbers are the recipe that won on the validation part (docs/models.md). */
+/* run_config.c - see run_config.h. The numbers are the recipes that won on the validation part (docs/models.md). */
 #include "run_config.h"
 
 #include "classifier/classifier.h"
@@ -11,12 +11,15 @@
 #define WARM_UP_STEPS 50
 #define FINAL_RATE    0.02 /* of the learning rate, at the last step */
 
-const struct nn_objective run_objective = {
-    .token_dropout = 0.1f,
-    .embed_dropout = 0.4f,
-    .output_dropout = 0.5f,
-    .ngram_dropout = 0.3f,
-    .label_smoothing = 0.1f,
+/* A row for each architecture:
+ *     {server's rate, rows of an exchange, worker's rate, rows of its batch,
+ *         {loss, dropout of tokens, of embeddings, of features, of n-grams, label smoothing (not of the hinge loss)}} */
+static const struct run_recipe recipes[] = {
+    [NN_LSTM] = {2e-3, 64, 2e-3, 32, {NN_CROSS_ENTROPY, 0.1f, 0.4f, 0.5f, 0.3f, 0.1f}},
+    [NN_LSTM_PLAIN] = {1e-3, 64, 1e-3, 32, {NN_CROSS_ENTROPY, 0.0f, 0.2f, 0.2f, 0.0f, 0.0f}},
+    [NN_TEXTCNN] = {3e-3, 64, 3e-3, 32, {NN_CROSS_ENTROPY, 0.0f, 0.2f, 0.5f, 0.0f, 0.1f}},
+    [NN_LINEAR] = {5e-3, 64, 5e-3, 32, {NN_CROSS_ENTROPY, 0.0f, 0.0f, 0.0f, 0.3f, 0.1f}},
+    [NN_BAG] = {1e-2, 64, 1e-2, 32, {NN_CROSS_ENTROPY, 0.0f, 0.0f, 0.0f, 0.3f, 0.0f}},
 };
 
 struct status run_id_check(const char *run_id)
@@ -37,6 +40,8 @@ static void set_default(char *text, size_t size, const char *preset)
 static void fill(struct run_config *c)
 {
     set_default(c->task, sizeof c->task, "sentiment");
+    set_default(c->architecture, sizeof c->architecture, nn_family_name(NN_LSTM));
+    set_default(c->loss, sizeof c->loss, nn_loss_name(NN_CROSS_ENTROPY));
     set_default(c->partition, sizeof c->partition, "iid");
     set_default(c->optimizer, sizeof c->optimizer, c->local_epochs ? "sgd" : "adam");
     if (!c->rounds)
@@ -45,10 +50,6 @@ static void fill(struct run_config *c)
         c->workers = 3;
     if (!c->quorum)
         c->quorum = c->workers > 1 ? c->workers - 1 : 1;
-    if (!c->global_batch)
-        c->global_batch = 64;
-    if (c->learning_rate == 0)
-        c->learning_rate = c->local_epochs ? 1.0 : 2e-3;
     if (!c->seed)
         c->seed = 1;
     if (!c->exchange_timeout_ms)
@@ -81,14 +82,51 @@ static struct status check_partition(const char *partition)
                          partition);
 }
 
+enum nn_family run_family(const struct run_config *c)
+{
+    enum nn_family family = NN_LSTM;
+
+    nn_family_parse(c->architecture, &family);
+    return family;
+}
+
+const struct run_recipe *run_recipe(const struct run_config *c)
+{
+    return &recipes[run_family(c)];
+}
+
+struct nn_objective run_objective(const struct run_config *c)
+{
+    struct nn_objective objective = run_recipe(c)->objective;
+
+    nn_loss_parse(c->loss, &objective.loss);
+    return objective;
+}
+
+/* What the recipe of the architecture, which has been checked, says. */
+static void fill_by_recipe(struct run_config *c)
+{
+    const struct run_recipe *recipe = run_recipe(c);
+
+    if (!c->global_batch)
+        c->global_batch = recipe->global_batch;
+    if (c->learning_rate == 0)
+        c->learning_rate = c->local_epochs ? 1.0 : recipe->learning_rate;
+}
+
 struct status run_config_complete(struct run_config *c)
 {
     enum nn_optimizer_kind kind;
+    enum nn_family family;
+    enum nn_loss_kind loss;
     struct status st;
 
     fill(c);
     if (!classifier_task_labels(c->task))
         return status_errorf(ST_INVALID, "task \"%s\": must be sentiment or troll", c->task);
+    if ((st = nn_family_parse(c->architecture, &family)).code || (st = nn_loss_parse(c->loss, &loss)).code)
+        return st;
+    fill_by_recipe(c);
     if ((st = check_range("rounds", c->rounds, 1, 1000)).code ||
         (st = check_range("workers", c->workers, 1, RUN_MAX_WORKERS)).code ||
         (st = check_range("quorum", c->quorum, 1, c->workers)).code ||

@@ -19,11 +19,23 @@ struct run_config {
     uint32_t exchange_timeout_ms;
     char partition[32];
     bool continue_from_production;
+    char architecture[16]; /* nn_family_name() */
+    char loss[16];         /* nn_loss_name() */
 };
 
-/* Local training of FedAvg (text.md's recipe: Adam 2e-3, batches of 32). */
-#define RUN_LOCAL_LEARNING_RATE 2e-3
-#define RUN_LOCAL_BATCH         32
+/* What an architecture is trained with where a configuration leaves it open. */
+struct run_recipe {
+    double learning_rate;       /* FedSGD: of Adam on the server, at its highest */
+    uint32_t global_batch;      /* FedSGD: rows of an exchange */
+    double local_learning_rate; /* FedAvg: of Adam on the workers */
+    uint32_t local_batch;
+    struct nn_objective objective; /* but for the kind of loss */
+};
+
+/* Of a completed configuration. */
+enum nn_family run_family(const struct run_config *c);
+const struct run_recipe *run_recipe(const struct run_config *c);
+struct nn_objective run_objective(const struct run_config *c);
 
 /* Fills in what is 0 or empty, then checks. ST_INVALID names the member, the value and what is allowed. */
 struct status run_config_complete(struct run_config *c);
@@ -32,7 +44,5 @@ struct status run_id_check(const char *run_id);
 
 /* The rate of one step: rises linearly over the warm-up, then falls linearly to 2 % at the last of n_steps. */
 double run_learning_rate(const struct run_config *c, uint64_t step, uint64_t n_steps);
-
-extern const struct nn_objective run_objective;
 
 #endif

@@ -163,13 +163,14 @@ static bool is_evaluated_locked(const struct run *r)
     return r->evaluation.n_reported >= r->config.quorum && !missing_locked(r, r->evaluation.reported);
 }
 
-/* Has the workers score the current parameters on their evaluation rows: until every connected worker has reported, and
+/* Has the workers score the current parameters, of that shape, on their evaluation rows: until every connected worker has reported, and
  * a quorum of them, so that workers on their way out or back do not leave a round unmeasured; at the deadline what has
  * come counts. */
-static struct status evaluate(struct run *r, uint32_t round, struct evaluation *e)
+static struct status evaluate(struct run *r, uint32_t round, const struct nn_shape *shape, struct evaluation *e)
 {
     struct status st = status_ok();
-    struct run_directive d = {.kind = RUN_EVALUATE, .round = round, .base_version = r->current->version};
+    struct run_directive d = {
+        .kind = RUN_EVALUATE, .round = round, .base_version = r->current->version, .shape = *shape};
     int64_t until = clock_after_ms(r->config.exchange_timeout_ms);
 
     pthread_mutex_lock(&r->mu);
@@ -263,7 +264,7 @@ static struct status do_round(struct run *r, uint32_t round)
     for (uint32_t i = 0; i < exchanges && !st.code; i++)
         st = do_exchange(r, round, i, exchanges);
     if (!st.code)
-        st = evaluate(r, round, &e);
+        st = evaluate(r, round, &r->shape, &e);
     if (st.code)
         return st;
     o.eval_accuracy = e.accuracy;
@@ -280,23 +281,24 @@ static struct status do_round(struct run *r, uint32_t round)
  * left or came and the rows are others. */
 static struct status measure_production(struct run *r, uint64_t *version, double *accuracy)
 {
-    float *params = run_production_params(r, version);
+    struct classifier *c = run_production(r, version);
     struct evaluation e;
 
     *accuracy = NAN;
-    if (!params)
+    if (!c)
         return status_ok();
-    struct snapshot *mine = r->current;
+    struct snapshot *mine = r->current, *its = snapshot_new(++r->last_version, c->params, c->n_params);
+    c->params = NULL;
     pthread_mutex_lock(&r->mu);
-    r->current = snapshot_new(++r->last_version, params, r->n_params);
+    r->current = its;
     pthread_mutex_unlock(&r->mu);
     uint64_t rows = r->rounds[r->n_rounds - 1].eval_rows; /* the driver alone writes rounds */
-    struct status st = evaluate(r, r->config.rounds, &e);
+    struct status st = evaluate(r, r->config.rounds, &c->shape, &e);
+    classifier_free(c);
     pthread_mutex_lock(&r->mu);
-    struct snapshot *theirs = r->current;
     r->current = mine;
     pthread_mutex_unlock(&r->mu);
-    snapshot_release(theirs);
+    snapshot_release(its);
     if (!st.code && e.rows && e.rows == rows)
         *accuracy = e.accuracy;
     return st;

@@ -4,6 +4,7 @@
 #define AGGREGATOR_RUN_INTERNAL_H
 
 #include "accumulator.h"
+#include "classifier/classifier.h"
 #include "run.h"
 
 #include <limits.h>
@@ -98,7 +99,8 @@ struct status run_save_as(struct run *r, const struct run_view *v);
  * and NaN when there is none to compare with. */
 struct status run_publish(struct run *r, uint64_t production, double baseline);
 
-/* The parameters of the task's production model, xaligned, and its version; NULL when there is none of this shape. */
-float *run_production_params(const struct run *r, uint64_t *version);
+/* The task's production model, to classifier_free(), and its version; NULL and 0 when there is none, or none that can be
+ * read and has the task's labels. */
+struct classifier *run_production(const struct run *r, uint64_t *version);
 
 #endif

@@ -2,6 +2,9 @@
  * bulk.c do; the network has tests of its own. */
 #include "run.h"
 
+#include "classifier/classifier.h"
+#include "text/text.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,6 +156,7 @@ struct hand {
     struct signal signal;
     struct status joined;
     uint32_t delivered, reported;
+    struct nn_shape scored; /* by its last report */
     bool replaced;
 };
 
@@ -213,6 +217,7 @@ static void *work(void *arg)
         if (d.kind == RUN_EVALUATE) {
             run_report(h->run, m,
                        &(struct run_report){.base_version = d.base_version, .rows = 10, .correct = 9, .loss_sum = 3});
+            h->scored = d.shape;
             h->reported++;
         }
         if ((h->leave_after && h->delivered == h->leave_after) ||
@@ -423,6 +428,88 @@ static void test_production_is_compared_on_the_same_rows_alone(void **state)
     run_release(r);
 }
 
+/* Puts a model of another shape than any run's into production. */
+static struct nn_shape publish_small(const char *labels)
+{
+    const struct nn_shape shape = {
+        .family = NN_LSTM, .vocab = TEXT_N_IDS, .embed = 4, .hidden = 4, .buckets = 64, .classes = 2, .max_tokens = 50};
+    struct registry_verdict verdict;
+    struct classifier *c;
+    char *data;
+    size_t size;
+
+    assert_int_equal(classifier_new(&c, "sentiment", labels, &shape).code, ST_OK);
+    struct model *m = classifier_to_model(c);
+    assert_int_equal(model_encode(m, &data, &size).code, ST_OK);
+    const struct store_file file = {STORE_MODEL_FILE, data, size};
+    const struct registry_candidate candidate = {.task = "sentiment", .run = "small", .files = &file, .n_files = 1};
+    assert_int_equal(registry_publish(house.registry, &candidate, &verdict).code, ST_OK);
+    assert_true(verdict.promoted);
+    free(data);
+    model_free(m);
+    classifier_free(c);
+    return shape;
+}
+
+static void test_production_of_another_shape_is_measured_as_what_it_is(void **state)
+{
+    struct run_config c = {.rounds = 1, .workers = 2};
+    struct hand hands[2] = {{.gradient = 0.001f}, {.gradient = 0.001f}};
+    struct nn_shape small = publish_small("negative,positive");
+    struct run *r = new_run("next", &c);
+    struct run_view v;
+
+    (void)state;
+    put_all_to_work(hands, 2, r);
+    wait_for(r, has_ended);
+    let_go(hands, 2);
+    run_view(r, &v);
+    assert_int_equal(v.state, RUN_FINISHED);
+    assert_int_equal(v.version, 2);
+    assert_true(v.promoted); /* its hands give every model the same marks */
+    assert_int_equal(hands[0].reported, 2);
+    assert_memory_equal(&hands[0].scored, &small, sizeof small);
+    run_view_fini(&v);
+    run_suspend(r);
+    run_release(r);
+}
+
+static void test_production_with_other_labels_is_not_compared(void **state)
+{
+    struct run_config c = {.rounds = 1, .workers = 1};
+    struct hand hand = {.gradient = 0.001f};
+    struct run_view v;
+
+    (void)state;
+    publish_small("positive,negative");
+    struct run *r = new_run("next", &c);
+    put_to_work(&hand, r, 0, 1);
+    wait_for(r, has_ended);
+    let_go(&hand, 1);
+    run_view(r, &v);
+    assert_int_equal(v.version, 2);
+    assert_false(v.promoted);
+    assert_int_equal(hand.reported, 1);
+    run_view_fini(&v);
+    run_suspend(r);
+    run_release(r);
+}
+
+static void test_a_run_continues_only_from_its_own_shape(void **state)
+{
+    struct run_config c = {.rounds = 1, .workers = 1, .continue_from_production = true};
+    struct run *r;
+
+    (void)state;
+    assert_int_equal(run_new(&r, &house, "fresh", &c).code, ST_OK); /* nothing is there yet */
+    run_release(r);
+    publish_small("negative,positive");
+    struct status st = run_new(&r, &house, "next", &c);
+    assert_int_equal(st.code, ST_PRECONDITION);
+    assert_string_equal(st.msg, "continue_from_production: version 1 is lstm of another shape than this run's lstm");
+    assert_int_equal(run_open(&r, &house, "next").code, ST_NOT_FOUND); /* and has left nothing behind */
+}
+
 static void test_updates_that_do_not_count_are_told_why(void **state)
 {
     struct run_config c = {.rounds = 1, .workers = 2, .quorum = 2, .global_batch = 100};
@@ -611,6 +698,8 @@ static void test_settings_are_completed_and_checked(void **state)
         {{.workers = 2, .quorum = 3}, "quorum 3: must be from 1 to 2"},
         {{.learning_rate = -1}, "learning_rate -1: must be above 0 and at most 100"},
         {{.learning_rate = NAN}, "learning_rate nan: must be above 0 and at most 100"},
+        {{.architecture = "svm"}, "architecture \"svm\": must be lstm, lstm-plain, textcnn, linear or bag"},
+        {{.loss = "l2"}, "loss \"l2\": must be cross-entropy or hinge"},
         {{.partition = "dirichlet:x"},
          "partition \"dirichlet:x\": must be iid or dirichlet:ALPHA with ALPHA from 0.01 to 1000"},
     };
@@ -623,11 +712,24 @@ static void test_settings_are_completed_and_checked(void **state)
     assert_int_equal(c.workers, 3);
     assert_int_equal(c.quorum, 2);
     assert_string_equal(c.optimizer, "adam");
+    assert_string_equal(c.architecture, "lstm");
+    assert_string_equal(c.loss, "cross-entropy");
+    assert_true(c.learning_rate == 2e-3);
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         c = bad[i].c;
         struct status st = run_config_complete(&c);
         assert_int_equal(st.code, ST_INVALID);
         assert_string_equal(st.msg, bad[i].says);
+    }
+    for (int i = 0; i < NN_N_FAMILIES; i++) { /* each has a recipe */
+        enum nn_family family = (enum nn_family)(NN_LSTM + i);
+        c = (struct run_config){.loss = "hinge"};
+        strcpy(c.architecture, nn_family_name(family));
+        assert_int_equal(run_config_complete(&c).code, ST_OK);
+        assert_int_equal(run_family(&c), family);
+        assert_int_equal(run_objective(&c).loss, NN_HINGE);
+        assert_true(c.global_batch > 0 && c.learning_rate > 0);
+        assert_true(run_recipe(&c)->local_batch > 0 && run_recipe(&c)->local_learning_rate > 0);
     }
     c = (struct run_config){.optimizer = "magic"};
     assert_int_equal(run_config_complete(&c).code, ST_INVALID);
@@ -660,6 +762,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_evaluation_that_nobody_answers_lasts_until_its_deadline, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_production_is_compared_on_the_same_rows_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_production_of_another_shape_is_measured_as_what_it_is, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_production_with_other_labels_is_not_compared, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_run_continues_only_from_its_own_shape, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_updates_that_do_not_count_are_told_why, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_chunk_that_is_wrong_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_run_comes_back_at_its_last_finished_round, set_up, tear_down),

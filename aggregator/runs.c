@@ -175,8 +175,9 @@ static struct status start_locked(struct runs *rs, const char *id, const struct 
         return st;
     }
     *run = run_acquire(*slot);
-    log_info("run_started", log_s("run", id), log_s("task", config->task), log_i("rounds", config->rounds),
-             log_i("workers", config->workers), log_s("optimizer", config->optimizer));
+    log_info("run_started", log_s("run", id), log_s("task", config->task), log_s("architecture", config->architecture),
+             log_s("loss", config->loss), log_i("rounds", config->rounds), log_i("workers", config->workers),
+             log_s("optimizer", config->optimizer));
     run_start(*slot);
     prune_locked(rs);
     return st;

@@ -40,14 +40,15 @@ static int list(struct ctl *ctl, char *task)
         return ctl_fail(st);
     if (ctl->settings.json)
         return ctl_print_json(&rep->base);
-    struct table *t =
-        table_new("TASK", ">VERSION", "ROLE", ">ACCURACY", ">ROUNDS", ">SIZE", "SHA256", "CREATED", "RUN", NULL);
+    struct table *t = table_new("TASK", ">VERSION", "ROLE", "ARCHITECTURE", ">ACCURACY", ">ROUNDS", ">SIZE", "SHA256",
+                                "CREATED", "RUN", NULL);
     for (size_t i = 0; i < rep->n_models; i++) {
         const Bloginfer__V1__ModelVersion *m = rep->models[i];
 
         table_cell(t, "%s", m->task);
         table_cell(t, "%" PRIu64, m->version);
         table_cell(t, "%s", role(m));
+        table_cell(t, "%s", metadata(m, "architecture"));
         table_cell(t, "%.6s", metadata(m, "eval_accuracy"));
         table_cell(t, "%s", metadata(m, "rounds"));
         table_cell(t, "%s", format_bytes(text, m->size_bytes));

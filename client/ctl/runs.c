@@ -118,9 +118,11 @@ static void print_run(const Bloginfer__V1__Run *run)
     add_run(t, run);
     table_print(t, stdout, 0);
     if (run->config)
-        printf("\nquorum %u, batch %u, local epochs %u, %s %g, seed %" PRIu64 ", timeout %u ms, partition %s\n",
-               run->config->quorum, run->config->global_batch, run->config->local_epochs, run->config->optimizer,
-               run->config->learning_rate, run->config->seed, run->config->exchange_timeout_ms, run->config->partition);
+        printf("\narchitecture %s, loss %s, quorum %u, batch %u, local epochs %u, %s %g, seed %" PRIu64
+               ", timeout %u ms, partition %s\n",
+               run->config->architecture, run->config->loss, run->config->quorum, run->config->global_batch,
+               run->config->local_epochs, run->config->optimizer, run->config->learning_rate, run->config->seed,
+               run->config->exchange_timeout_ms, run->config->partition);
     if (run->n_rounds) {
         putchar('\n');
         print_rounds(run);

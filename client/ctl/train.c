@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 struct settings {
-    char *task, *partition, *optimizer, *run_id;
+    char *task, *architecture, *loss, *partition, *optimizer, *run_id;
     int64_t rounds, workers, quorum, global_batch, local_epochs, seed, exchange_timeout_ms;
     double learning_rate;
     bool watch, continue_from_production;
@@ -16,19 +16,22 @@ static struct settings settings;
 #define AT(member) offsetof(struct settings, member)
 static const struct config_option options[] = {
     {"task", CONFIG_STR, AT(task), "sentiment", "what to learn: sentiment or troll"},
+    {"architecture", CONFIG_STR, AT(architecture), "", "lstm (default), lstm-plain, textcnn, linear or bag"},
+    {"loss", CONFIG_STR, AT(loss), "", "cross-entropy (default) or hinge: of linear, a support vector machine"},
     {"rounds", CONFIG_INT, AT(rounds), "5", "passes over the data", 1, 1000},
     {"workers", CONFIG_INT, AT(workers), "3", "workers to launch, each with its shard of the data", 1, 64},
     {"watch", CONFIG_BOOL, AT(watch), "false", "follow the run to its end"},
     {"quorum", CONFIG_INT, AT(quorum), "0", "updates that close an exchange at its deadline; 0: all but one", 0, 64},
-    {"global-batch", CONFIG_INT, AT(global_batch), "0", "rows of all workers in one exchange; 0: 64", 0, 8192},
+    {"global-batch", CONFIG_INT, AT(global_batch), "0", "rows of all workers in one exchange; 0: fits the architecture",
+     0, 8192},
     {"local-epochs", CONFIG_INT, AT(local_epochs), "0", "0: FedSGD; E: FedAvg with E local epochs a round", 0, 20},
-    {"learning-rate", CONFIG_FLOAT, AT(learning_rate), "0", "of the server; 0: fits the method", 0, 100},
+    {"learning-rate", CONFIG_FLOAT, AT(learning_rate), "0", "of the server; 0: fits method and architecture", 0, 100},
     {"optimizer", CONFIG_STR, AT(optimizer), "", "of the server: adam, sgd, momentum or yogi; empty: fits the method"},
     {"seed", CONFIG_INT, AT(seed), "0", "start of all randomness; 0: 1", 0, 9e18},
     {"exchange-timeout-ms", CONFIG_INT, AT(exchange_timeout_ms), "0", "deadline of an exchange; 0: 60000", 0, 3600000},
     {"partition", CONFIG_STR, AT(partition), "", "how workers share a common file: iid (default) or dirichlet:ALPHA"},
     {"continue-from-production", CONFIG_BOOL, AT(continue_from_production), "false",
-     "start from the production model, not from fresh parameters"},
+     "start from the production model, which has to have the same architecture, not from fresh parameters"},
     {"run-id", CONFIG_STR, AT(run_id), "", "name of the run, a-z 0-9 -; the same name again finds the same run"},
 };
 
@@ -51,6 +54,8 @@ static json_t *request_body(void)
 
     set_text(body, "task", settings.task);
     set_text(body, "run_id", settings.run_id);
+    set_text(body, "architecture", settings.architecture);
+    set_text(body, "loss", settings.loss);
     set_text(body, "optimizer", settings.optimizer);
     set_text(body, "partition", settings.partition);
     set_int(body, "rounds", settings.rounds);

@@ -58,8 +58,9 @@ static void announce(struct watch *w, const Bloginfer__V1__Run *run)
     w->start = clock_now();
     if (run->started_ms > 0 && clock_wall() / CLOCK_MS > run->started_ms)
         w->start -= clock_wall() - run->started_ms * CLOCK_MS;
-    printf("run %s: %s, %u rounds, %u workers, %s, partition %s\n", run->run_id, run->config->task, run->config->rounds,
-           run->config->workers, method(run->config, text, sizeof text), run->config->partition);
+    printf("run %s: %s, %s, %u rounds, %u workers, %s, partition %s\n", run->run_id, run->config->task,
+           run->config->architecture, run->config->rounds, run->config->workers, method(run->config, text, sizeof text),
+           run->config->partition);
     printf("%7s  %10s  %8s  %7s  %9s  %9s  %9s  %7s  %8s\n", "round", "train loss", "accuracy", "workers", "samples",
            "up", "down", "seconds", "elapsed");
 }

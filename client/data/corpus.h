@@ -74,7 +74,8 @@ struct corpus_examples {
     uint32_t *ngrams;
 };
 
-/* The tokens of a part's rows, in its order. max_tokens 1..65,535, n_buckets at least 2. */
+/* The tokens of a part's rows, in its order. max_tokens 1..65,535, n_buckets 0 (no n-grams) or at least
+ * 2. */
 void corpus_tokenise(struct corpus_examples *e, const struct corpus_part *part, uint32_t max_tokens,
                      uint32_t n_buckets);
 void corpus_examples_fini(struct corpus_examples *e);

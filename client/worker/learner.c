@@ -9,11 +9,8 @@
 #define RETRY_MS 200
 
 struct learner {
-    struct local *local;
-    const struct transfer *transfer;
+    struct learner_config config;
     size_t n_params;
-    void (*on_report)(void *arg);
-    void *arg;
     pthread_t thread;
     float *params, *update; /* (n_params,), the thread's own */
 
@@ -22,6 +19,7 @@ struct learner {
     bool stopping;
     bool fresh; /* the directive has not been taken up */
     struct learner_directive directive;
+    struct local *visitor; /* a model of another shape that is being scored; NULL: none */
     uint64_t at_work;
     bool has_report;
     struct learner_report report;
@@ -53,14 +51,14 @@ static bool worth_a_retry(struct status st)
            st.code == ST_CANCELLED;
 }
 
-static struct status fetch(struct learner *l, uint64_t version)
+static struct status fetch(struct learner *l, uint64_t version, float *params, size_t n_params)
 {
-    struct status st = transfer_fetch(l->transfer, version, l->params, l->n_params);
+    struct status st = transfer_fetch(l->config.transfer, version, params, n_params);
 
     while (st.code && worth_a_retry(st) && is_wanted(l)) {
         log_warn("fetch_failed", log_i("version", (int64_t)version), log_s("error", st.msg));
         pause_briefly(l);
-        st = transfer_fetch(l->transfer, version, l->params, l->n_params);
+        st = transfer_fetch(l->config.transfer, version, params, n_params);
     }
     return st;
 }
@@ -72,7 +70,7 @@ static struct status submit(struct learner *l, uint64_t version, const struct lo
     struct status st;
 
     for (;;) {
-        st = transfer_submit(l->transfer, version, about->samples, about->loss, l->update, l->n_params, &verdict,
+        st = transfer_submit(l->config.transfer, version, about->samples, about->loss, l->update, l->n_params, &verdict,
                              reason);
         if (!st.code || !worth_a_retry(st) || !is_wanted(l))
             break;
@@ -87,26 +85,64 @@ static struct status submit(struct learner *l, uint64_t version, const struct lo
 static struct status train(struct learner *l, const struct learner_directive *d)
 {
     struct local_update about;
-    struct status st = fetch(l, d->base_version);
+    struct status st = fetch(l, d->base_version, l->params, l->n_params);
 
     if (!st.code)
-        st = local_train(l->local, l->params, d->round, d->exchange, d->exchanges, l->update, &about);
+        st = local_train(l->config.local, l->params, d->round, d->exchange, d->exchanges, l->update, &about);
     return st.code ? st : submit(l, d->base_version, &about);
+}
+
+static struct status score_own(struct learner *l, const struct learner_directive *d, struct local_score *score)
+{
+    struct status st = fetch(l, d->base_version, l->params, l->n_params);
+
+    return st.code ? st : local_evaluate(l->config.local, l->params, score);
+}
+
+/* From now on, abandoning what is at work abandons this, too; a directive that came meanwhile already does. */
+static void set_visitor(struct learner *l, struct local *visitor)
+{
+    pthread_mutex_lock(&l->mu);
+    l->visitor = visitor;
+    if (visitor && (l->stopping || l->fresh))
+        local_abandon(visitor);
+    pthread_mutex_unlock(&l->mu);
+}
+
+/* A model of another shape, such as the one in production: the rows are tokenised for it. */
+static struct status score_visitor(struct learner *l, const struct learner_directive *d, struct local_score *score)
+{
+    const struct local_plan plan = {.shape = d->shape};
+    size_t n_params = nn_n_params(&d->shape);
+    float *params = xaligned(n_params, sizeof *params);
+    struct corpus_examples rows;
+    struct status st = fetch(l, d->base_version, params, n_params);
+
+    if (!st.code) {
+        corpus_tokenise(&rows, l->config.eval, d->shape.max_tokens, d->shape.buckets);
+        struct local *visitor = local_new(&plan, NULL, 0, rows.rows, (uint32_t)rows.n);
+        set_visitor(l, visitor);
+        st = local_evaluate(visitor, params, score);
+        set_visitor(l, NULL);
+        local_free(visitor);
+        corpus_examples_fini(&rows);
+    }
+    free(params);
+    return st;
 }
 
 static struct status evaluate(struct learner *l, const struct learner_directive *d)
 {
     struct learner_report report = {.base_version = d->base_version};
-    struct status st = fetch(l, d->base_version);
+    bool own = !memcmp(&d->shape, l->config.shape, sizeof d->shape);
+    struct status st = own ? score_own(l, d, &report.score) : score_visitor(l, d, &report.score);
 
-    if (!st.code)
-        st = local_evaluate(l->local, l->params, &report.score);
     if (st.code)
         return st;
     pthread_mutex_lock(&l->mu);
     l->report = report;
     l->has_report = true;
-    l->on_report(l->arg);
+    l->config.on_report(l->config.arg);
     pthread_mutex_unlock(&l->mu);
     return st;
 }
@@ -123,7 +159,7 @@ static bool take_directive(struct learner *l, struct learner_directive *d)
         *d = l->directive;
         l->fresh = false;
         l->at_work = d->base_version;
-        local_resume(l->local);
+        local_resume(l->config.local);
     }
     pthread_mutex_unlock(&l->mu);
     return go;
@@ -145,18 +181,23 @@ static void *work(void *arg)
     return NULL;
 }
 
-struct learner *learner_start(struct local *local, const struct transfer *transfer, size_t n_params,
-                              void (*on_report)(void *arg), void *arg)
+/* What is at work is not wanted any more. */
+static void abandon_locked(struct learner *l)
+{
+    local_abandon(l->config.local);
+    if (l->visitor)
+        local_abandon(l->visitor);
+    pthread_cond_broadcast(&l->changed);
+}
+
+struct learner *learner_start(const struct learner_config *config)
 {
     struct learner *l = xcalloc(1, sizeof *l);
 
-    l->local = local;
-    l->transfer = transfer;
-    l->n_params = n_params;
-    l->on_report = on_report;
-    l->arg = arg;
-    l->params = xaligned(n_params, sizeof *l->params);
-    l->update = xaligned(n_params, sizeof *l->update);
+    l->config = *config;
+    l->n_params = nn_n_params(config->shape);
+    l->params = xaligned(l->n_params, sizeof *l->params);
+    l->update = xaligned(l->n_params, sizeof *l->update);
     pthread_mutex_init(&l->mu, NULL);
     cond_init_monotonic(&l->changed);
     l->thread = thread_start("learner", 0, work, l);
@@ -169,8 +210,7 @@ void learner_stop(struct learner *l)
         return;
     pthread_mutex_lock(&l->mu);
     l->stopping = true;
-    local_abandon(l->local);
-    pthread_cond_broadcast(&l->changed);
+    abandon_locked(l);
     pthread_mutex_unlock(&l->mu);
     pthread_join(l->thread, NULL);
     pthread_cond_destroy(&l->changed);
@@ -185,8 +225,7 @@ void learner_direct(struct learner *l, const struct learner_directive *d)
     pthread_mutex_lock(&l->mu);
     l->directive = *d;
     l->fresh = true;
-    local_abandon(l->local);
-    pthread_cond_broadcast(&l->changed);
+    abandon_locked(l);
     pthread_mutex_unlock(&l->mu);
 }
 

@@ -3,6 +3,7 @@
 #ifndef CLIENT_WORKER_LEARNER_H
 #define CLIENT_WORKER_LEARNER_H
 
+#include "client/data/corpus.h"
 #include "local.h"
 #include "transfer.h"
 
@@ -12,6 +13,7 @@ struct learner_directive {
     enum { LEARNER_TRAIN = 1, LEARNER_EVALUATE } kind;
     uint32_t round, exchange, exchanges;
     uint64_t base_version;
+    struct nn_shape shape; /* LEARNER_EVALUATE: of what is scored; checked */
 };
 
 struct learner_report {
@@ -19,10 +21,19 @@ struct learner_report {
     struct local_score score;
 };
 
-/* local, transfer: borrowed for its life. on_report(arg) is called on the learner's thread, under its lock, when a report
- * can be taken: it must only signal. */
-struct learner *learner_start(struct local *local, const struct transfer *transfer, size_t n_params,
-                              void (*on_report)(void *arg), void *arg);
+/* Pointers are borrowed for the learner's life. */
+struct learner_config {
+    struct local *local;            /* of the run's model */
+    const struct nn_shape *shape;   /* of it */
+    const struct corpus_part *eval; /* the evaluation rows' texts, for a model of another shape */
+    const struct transfer *transfer;
+
+    /* On the learner's thread, under its lock, when a report can be taken: it must only signal. */
+    void (*on_report)(void *arg);
+    void *arg;
+};
+
+struct learner *learner_start(const struct learner_config *config);
 
 /* Abandons what is at work, joins the thread, frees. NULL is fine. */
 void learner_stop(struct learner *l);

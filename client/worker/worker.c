@@ -9,11 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 #define RECONNECT_MS     500
 #define TRANSFER_MS      30000
 #define CHUNK_MAX        (1u << 20)
 #define EXCHANGES_MAX    1000000u
+#define PARAMS_MAX       ((size_t)64 << 20) /* of a model that is trained or scored: 256 MiB, and as much for its update */
 
 struct worker {
     struct worker_config config;
@@ -22,8 +23,8 @@ struct worker {
     struct corpus_examples train, eval;
     struct local *local;
     struct transfer transfer;
-    size_t n_params;
-    struct status result; /* written by the thread, read after the join */
+    struct nn_shape shape; /* of the plan */
+    struct status result;  /* written by the thread, read after the join */
 
     pthread_mutex_t mu; /* guards all below */
     pthread_cond_t changed;
@@ -126,27 +127,62 @@ static struct status prepare(struct worker *w)
 
 /* ---- the plan ---- */
 
-static struct status check_plan(const struct worker *w, const Bloginfer__V1__Plan *p, struct nn_shape *shape)
+/* Whatever shape comes, the rows have to fit it, and it this machine. */
+static struct status take_shape(struct nn_shape *shape, const char *architecture, const Bloginfer__V1__ModelShape *m)
 {
     enum nn_family family;
-    struct status st = nn_family_parse(p->architecture, &family);
+    struct status st = nn_family_parse(architecture, &family);
 
-    if (st.code || !p->shape || !p->config || !p->regularisation)
-        return status_errorf(ST_PRECONDITION, "plan: %s", st.code ? st.msg : "incomplete");
+    if (st.code || !m)
+        return status_errorf(ST_PRECONDITION, "%s", st.code ? st.msg : "there is no shape");
     *shape = (struct nn_shape){.family = family,
-                               .vocab = p->shape->vocab,
-                               .embed = p->shape->embed,
-                               .hidden = p->shape->hidden,
-                               .buckets = p->shape->buckets,
-                               .classes = p->shape->classes,
-                               .max_tokens = p->shape->max_tokens};
+                               .vocab = m->vocab,
+                               .embed = m->embed,
+                               .hidden = m->hidden,
+                               .buckets = m->buckets,
+                               .classes = m->classes,
+                               .max_tokens = m->max_tokens};
     st = nn_shape_check(shape);
     if (st.code)
+        return st;
+    if (shape->classes != CORPUS_N_LABELS || shape->vocab != nn_shape_preset(family)->vocab)
+        return status_errorf(ST_PRECONDITION, "%u classes over %u ids do not fit this worker's rows", shape->classes,
+                             shape->vocab);
+    if (nn_n_params(shape) > PARAMS_MAX)
+        return status_errorf(ST_PRECONDITION, "a model of %zu parameters: at most %zu are taken", nn_n_params(shape),
+                             PARAMS_MAX);
+    return st;
+}
+
+static bool is_probability(float p)
+{
+    return p >= 0 && p < 1; /* NaN is not */
+}
+
+static struct status take_objective(struct nn_objective *o, const Bloginfer__V1__Objective *m)
+{
+    if (!m)
+        return status_errorf(ST_PRECONDITION, "there is no objective");
+    *o = (struct nn_objective){.token_dropout = m->token_dropout,
+                               .embed_dropout = m->embed_dropout,
+                               .output_dropout = m->output_dropout,
+                               .ngram_dropout = m->ngram_dropout,
+                               .label_smoothing = m->label_smoothing};
+    if (!is_probability(o->token_dropout) || !is_probability(o->embed_dropout) || !is_probability(o->output_dropout) ||
+        !is_probability(o->ngram_dropout) || !is_probability(o->label_smoothing))
+        return status_errorf(ST_PRECONDITION, "a probability of the objective is out of range");
+    return nn_loss_parse(m->loss, &o->loss);
+}
+
+static struct status check_plan(const struct worker *w, const Bloginfer__V1__Plan *p, struct local_plan *plan)
+{
+    struct status st = take_shape(&plan->shape, p->architecture, p->shape);
+
+    if (!st.code)
+        st = take_objective(&plan->objective, p->objective);
+    if (st.code)
         return status_prefix(st, "plan");
-    if (shape->classes < CORPUS_N_LABELS || shape->vocab != nn_shape_preset(family)->vocab)
-        return status_errorf(ST_PRECONDITION, "plan: %u classes over %u ids do not fit this worker's rows",
-                             shape->classes, shape->vocab);
-    if (p->n_labels != CORPUS_N_LABELS)
+    if (!p->config || p->n_labels != CORPUS_N_LABELS)
         return status_errorf(ST_PRECONDITION, "plan: %zu labels", p->n_labels);
     for (size_t i = 0; i < p->n_labels; i++)
         if (strcmp(p->labels[i], w->corpus.labels[i]) != 0)
@@ -161,15 +197,10 @@ static struct status check_plan(const struct worker *w, const Bloginfer__V1__Pla
 static struct status adopt_plan(struct worker *w, const Bloginfer__V1__Plan *p)
 {
     struct local_plan plan = {.shard = w->config.shard_index};
-    struct status st = check_plan(w, p, &plan.shape);
+    struct status st = check_plan(w, p, &plan);
 
     if (st.code || w->local)
         return st;
-    plan.objective = (struct nn_objective){.token_dropout = p->regularisation->token_dropout,
-                                           .embed_dropout = p->regularisation->embed_dropout,
-                                           .output_dropout = p->regularisation->output_dropout,
-                                           .ngram_dropout = p->regularisation->ngram_dropout,
-                                           .label_smoothing = p->regularisation->label_smoothing};
     plan.seed = p->config->seed;
     plan.local_epochs = p->config->local_epochs;
     plan.local_learning_rate = p->local_learning_rate;
@@ -177,7 +208,7 @@ static struct status adopt_plan(struct worker *w, const Bloginfer__V1__Plan *p)
     corpus_tokenise(&w->train, &w->corpus.train, plan.shape.max_tokens, plan.shape.buckets);
     corpus_tokenise(&w->eval, &w->corpus.eval, plan.shape.max_tokens, plan.shape.buckets);
     w->local = local_new(&plan, w->train.rows, (uint32_t)w->train.n, w->eval.rows, (uint32_t)w->eval.n);
-    w->n_params = nn_n_params(&plan.shape);
+    w->shape = plan.shape;
     uint32_t chunk = p->max_chunk_bytes < CHUNK_MAX ? p->max_chunk_bytes : CHUNK_MAX;
     w->transfer = (struct transfer){.client = w->config.client,
                                     .run_id = w->config.run_id,
@@ -257,7 +288,12 @@ static struct status take_plan(struct session *s, const Bloginfer__V1__Plan *pla
     if (s->learner)
         return status_errorf(ST_PRECONDITION, "a second plan");
     s->heartbeat_ms = plan->heartbeat_ms;
-    s->learner = learner_start(s->w->local, &s->w->transfer, s->w->n_params, wake_control, s->w);
+    s->learner = learner_start(&(struct learner_config){.local = s->w->local,
+                                                        .shape = &s->w->shape,
+                                                        .eval = &s->w->corpus.eval,
+                                                        .transfer = &s->w->transfer,
+                                                        .on_report = wake_control,
+                                                        .arg = s->w});
     return st;
 }
 
@@ -275,11 +311,15 @@ static struct status take_train(struct session *s, const Bloginfer__V1__TrainDir
 
 static struct status take_evaluate(struct session *s, const Bloginfer__V1__EvaluateDirective *d)
 {
+    struct learner_directive directive = {.kind = LEARNER_EVALUATE, .round = d->round, .base_version = d->base_version};
+
     if (!s->learner)
         return status_errorf(ST_PRECONDITION, "an evaluation before the plan");
-    learner_direct(s->learner, &(struct learner_directive){
-                                   .kind = LEARNER_EVALUATE, .round = d->round, .base_version = d->base_version});
-    return status_ok();
+    struct status st = take_shape(&directive.shape, d->architecture, d->shape);
+    if (st.code)
+        return status_prefix(st, "evaluation");
+    learner_direct(s->learner, &directive);
+    return st;
 }
 
 static struct status take_stop(struct session *s, const Bloginfer__V1__StopDirective *d)

@@ -174,6 +174,7 @@ struct model *classifier_to_model(const struct classifier *c)
     model_set(m, "format", CLASSIFIER_FORMAT);
     model_set(m, "task", c->task);
     model_set(m, "architecture", nn_family_name(c->shape.family));
+    model_set(m, "loss", nn_loss_name(c->loss));
     model_set(m, "vocabulary", TEXT_RULE);
     labels_set(m, c);
     numbers_of(numbers, &origin.shape, &origin);
@@ -241,11 +242,21 @@ static struct status tensors_get(struct classifier *c, const struct model *m)
     return status_ok();
 }
 
+static struct status loss_get(const struct model *m, enum nn_loss_kind *loss)
+{
+    const char *name = model_get(m, "loss");
+
+    *loss = NN_CROSS_ENTROPY;
+    return name ? nn_loss_parse(name, loss) : status_ok();
+}
+
 static struct status origin_get(struct classifier *c, const struct model *m)
 {
     struct number numbers[N_NUMBERS];
-    struct status st = text_get(m, "run", c->run);
+    struct status st = loss_get(m, &c->loss);
 
+    if (!st.code)
+        st = text_get(m, "run", c->run);
     if (!st.code)
         st = text_get(m, "source", c->source);
     if (!st.code)

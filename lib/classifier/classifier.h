@@ -4,6 +4,7 @@
  *     format        "bloginfer.model.v1"
  *     task          "sentiment", "troll", ... (a name of model/store.h)
  *     architecture  "lstm" and so on: nn_family_name()
+ *     loss          what it was trained with: nn_loss_name(); absent in files of before there were two: cross-entropy
  *     vocabulary    TEXT_RULE (text/text.h); a file with another rule is refused, its ids would mean something else
  *     labels        in the order of the outputs, separated by commas
  *     vocab, embed, hidden, buckets, classes, max_tokens    struct nn_shape
@@ -27,6 +28,7 @@
 struct classifier {
     char task[STORE_TASK_MAX + 1];
     struct nn_shape shape;
+    enum nn_loss_kind loss;
     char labels[NN_MAX_CLASSES][CLASSIFIER_LABEL_MAX + 1]; /* shape.classes of them */
     float *params; /* (n_params,), in the order of nn_tensors(), aligned to 64 */
     size_t n_params;

@@ -29,6 +29,7 @@ static struct classifier *sample(void)
 
     CHECK_OK(classifier_new(&c, "sentiment", "negative,positive", &small));
     nn_init(c->params, &c->shape, 7);
+    c->loss = NN_HINGE;
     strcpy(c->run, "run-1");
     strcpy(c->source, "weather of 2026");
     strcpy(c->created, "2026-11-22T10:00:00.123Z");
@@ -56,6 +57,7 @@ static void test_through_a_file_and_back(void **state)
     assert_string_equal(back->labels[0], "negative");
     assert_string_equal(back->labels[1], "positive");
     assert_memory_equal(&back->shape, &small, sizeof small);
+    assert_int_equal(back->loss, NN_HINGE);
     assert_int_equal(back->n_params, nn_n_params(&small));
     assert_memory_equal(back->params, c->params, c->n_params * sizeof(float));
     assert_string_equal(back->run, c->run);
@@ -93,6 +95,7 @@ static void test_metadata_that_does_not_fit_is_refused(void **state)
     static const char *const bad[][2] = {
         {"format", "bloginfer.model.v2"},
         {"architecture", "svm"},
+        {"loss", "squared"},
         {"vocabulary", "counted"},
         {"task", "../x"},
         {"task", ""},
@@ -140,10 +143,18 @@ static void test_missing_metadata_is_refused(void **state)
 
     for (size_t i = 0; i < m->n_meta; i++) {
         char first = m->meta[i].key[0];
+        if (!strcmp(m->meta[i].key, "loss"))
+            continue; /* absent in files of before there were two */
         m->meta[i].key[0] = '#';
         assert_int_equal(classifier_from_model(&back, m).code, ST_DATA_LOSS);
         m->meta[i].key[0] = first;
     }
+    for (size_t i = 0; i < m->n_meta; i++)
+        if (!strcmp(m->meta[i].key, "loss"))
+            m->meta[i].key[0] = '#';
+    CHECK_OK(classifier_from_model(&back, m));
+    assert_int_equal(back->loss, NN_CROSS_ENTROPY);
+    classifier_free(back);
     CHECK_OK(classifier_from_model(&back, m));
     classifier_free(back);
     classifier_free(c);

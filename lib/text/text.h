@@ -35,7 +35,8 @@ size_t text_clip(uint32_t *points, size_t n, size_t limit);
 
 uint16_t text_id(uint32_t point);
 
-/* Unique hashed ids in increasing order; ids has room for 3 * n. n_buckets at least 2. Returns their count.
+/* Unique hashed ids in increasing order; ids has room for 3 * n. n_buckets 0: no n-grams, else at least 2. Returns their
+ * count.
  * Time: one pass over the points for every 65,536 buckets. */
 size_t text_ngrams(const uint32_t *points, size_t n, uint32_t n_buckets, uint32_t *ids);
 
@@ -47,7 +48,7 @@ struct text_tokens {
     uint32_t n_ngrams;
 };
 
-/* All of the above in one go; limit at least 1. Both arrays are taken from the arena, at most 14 * limit bytes and what
+/* All of the above in one go; limit at least 1, n_buckets as in text_ngrams(). Both arrays are taken from the arena, at most 14 * limit bytes and what
  * it adds for alignment. ST_INVALID as text_normalise(); ST_EXHAUSTED: the arena is full. */
 struct status text_tokenise(struct text_tokens *out, struct arena *arena, const char *text, size_t size, uint32_t limit,
                             uint32_t n_buckets);
