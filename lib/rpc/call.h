@@ -50,7 +50,8 @@ struct rpc_call {
     struct trailer trailers[RPC_MAX_TRAILERS];
     size_t n_trailers;
     bool headers_sent;
-    void *state; /* health's watch */
+    ProtobufCMessage *reply; /* unary: what the handler fills */
+    void *state;             /* health's watch */
     void (*on_closed)(struct rpc_call *call);
     struct rpc_call *prev, *next; /* streams: in the server's list */
     pthread_t thread;

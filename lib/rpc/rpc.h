@@ -15,8 +15,13 @@
  *             if ((st = rpc_send(call, &event)).code) return st;
  *         return status_ok();
  *     }
+ *     static void detect(struct rpc_call *call, const void *in, void *out)               // unary, answered later
+ *     {
+ *         queue_add(rpc_service(call), call, in, out);       // whose thread fills out and calls rpc_answer(call, st)
+ *     }
  *     static const struct rpc_method methods[] = {
  *         RPC_UNARY("Classify", classify, .max_request = 1 << 20),
+ *         RPC_DEFERRED("Detect", detect),
  *         RPC_STREAM("Watch", watch),
  *     };
  *     rpc_server_add(server, &bloginfer__v1__classify_service__descriptor, methods, COUNT_OF(methods), service);
@@ -26,7 +31,8 @@
  * bytes) and bloginfer_rpc_client_calls_total, and logs every failed call as a line (every call at the debug level).
  *
  * Threads: a few pollers inside the library; unary handlers run on `workers` threads behind a bounded queue (full:
- * RESOURCE_EXHAUSTED at once); a streaming handler has a thread of its own, at most max_streams at once.
+ * RESOURCE_EXHAUSTED at once); a streaming handler has a thread of its own, at most max_streams at once. A deferred
+ * handler holds no thread while its answer is pending.
  * Messages are protobuf-c structs; everything of a call lives in its arena, capped, and goes with it. */
 #ifndef RPC_RPC_H
 #define RPC_RPC_H
@@ -96,21 +102,36 @@ struct status rpc_send(struct rpc_call *call, const void *message);
 typedef struct status rpc_unary_fn(struct rpc_call *call, const void *in, void *out);
 typedef struct status rpc_stream_fn(struct rpc_call *call, const void *in); /* in: NULL when the client streams */
 
+/* A unary handler that may return before the answer is known. rpc_answer() has to be called exactly once, from any
+ * thread, from inside of the handler too; until then call, in, out and the arena live and belong to whoever will answer
+ * (one thread at a time, but for rpc_cancelled()). A call that is cancelled or over its deadline is still to be
+ * answered; rpc_server_stop() waits for that like for a running handler. */
+typedef void rpc_deferred_fn(struct rpc_call *call, const void *in, void *out);
+
+/* Answers a deferred call: with out when st is OK, else with the status. The call is gone when this returns. Cheap:
+ * packs the answer and gives it to gRPC. */
+void rpc_answer(struct rpc_call *call, struct status st);
+
 struct rpc_method {
     const char *name;    /* as in the proto; the table has to hold every method of the service */
-    rpc_unary_fn *unary; /* exactly one of the two; must agree with the proto's `stream` words */
+    rpc_unary_fn *unary; /* exactly one of the three; must agree with the proto's `stream` words */
     rpc_stream_fn *stream;
+    rpc_deferred_fn *deferred;
     size_t max_request; /* bytes of one message; 0: 4 MiB */
     size_t max_total;   /* bytes of all messages of a stream; 0: no limit */
     size_t arena_limit; /* 0: 8 * max_request, at least 64 KiB */
     int max_streams;    /* calls of a streaming method at once; 0: 64 */
-    bool on_poller;     /* unary: runs on a poller. Only for handlers that never block or compute */
+    bool on_poller;     /* unary, deferred: runs on a poller. Only for handlers that never block or compute */
     bool endless;       /* stream that ends only by its client (a watch): over as soon as the server drains,
                                  * UNAVAILABLE for the client; others get drain_ms to finish */
 };
 #define RPC_UNARY(n, fn, ...)                                                                                          \
     {                                                                                                                  \
         .name = (n), .unary = (fn), ##__VA_ARGS__                                                                      \
+    }
+#define RPC_DEFERRED(n, fn, ...)                                                                                       \
+    {                                                                                                                  \
+        .name = (n), .deferred = (fn), ##__VA_ARGS__                                                                   \
     }
 #define RPC_STREAM(n, fn, ...)                                                                                         \
     {                                                                                                                  \

@@ -140,31 +140,43 @@ static struct status settle(const struct rpc_call *call, struct status st)
 
 /* ---- unary ---- */
 
-static struct status handle(struct rpc_call *call, ProtobufCMessage **out)
+/* Makes what the handler gets. */
+static struct status prepare(struct rpc_call *call, const void **in)
 {
     const ProtobufCMessageDescriptor *type = call->sends;
-    const void *in = NULL;
 
     if (clock_now() >= call->deadline)
         return status_errorf(ST_DEADLINE, "the deadline was over before the work began");
     if (rpc_cancelled(call))
         return status_errorf(ST_CANCELLED, "cancelled before the work began");
-    struct status st = call_request(call, &in);
+    struct status st = call_request(call, in);
     if (st.code)
         return st;
-    *out = arena_alloc(&call->arena, type->sizeof_message);
-    if (!*out)
+    call->reply = arena_alloc(&call->arena, type->sizeof_message);
+    if (!call->reply)
         return status_errorf(ST_EXHAUSTED, "no memory left for the answer");
-    type->message_init(*out);
-    return call->method->def->unary(call, in, *out);
+    type->message_init(call->reply);
+    return st;
+}
+
+void rpc_answer(struct rpc_call *call, struct status st)
+{
+    call_answer(call, settle(call, st), call->reply);
 }
 
 void call_run(struct rpc_call *call)
 {
-    ProtobufCMessage *out = NULL;
-    struct status st = handle(call, &out);
+    const struct rpc_method *def = call->method->def;
+    const void *in = NULL;
+    struct status st = prepare(call, &in);
 
-    call_answer(call, settle(call, st), out);
+    if (!st.code && def->deferred) {
+        def->deferred(call, in, call->reply); /* the call may be gone when it returns */
+        return;
+    }
+    if (!st.code)
+        st = def->unary(call, in, call->reply);
+    rpc_answer(call, st);
 }
 
 static bool watch_close(struct rpc_call *call, void (*done)(struct rpc_call *call, bool ok))

@@ -115,7 +115,7 @@ static struct status check_method(const struct rpc_server *s, const char *servic
         st = status_errorf(ST_INVALID, "%s: not in the protos of this build", full);
     else if (!def)
         st = status_errorf(ST_INVALID, "%s: the table has no handler for it", full);
-    else if (!opened && (!def->unary == !def->stream || streams != !!def->stream))
+    else if (!opened && (!!def->unary + !!def->deferred + !!def->stream != 1 || streams != !!def->stream))
         st = status_errorf(ST_INVALID, "%s: needs a %s handler, as its proto says", full, streams ? "stream" : "unary");
     else
         *symbol = *found;

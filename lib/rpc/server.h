@@ -64,7 +64,7 @@ void call_answer(struct rpc_call *call, struct status st, const ProtobufCMessage
 /* Unary calls: makes the request of the payload. */
 struct status call_request(struct rpc_call *call, const void **in);
 
-/* Runs a unary call's handler and answers; on a worker or a poller. */
+/* Runs a unary call's handler, and answers unless the handler does so itself; on a worker or a poller. */
 void call_run(struct rpc_call *call);
 
 /* Asks gRPC for one more call of the method, or of any that is not registered. */
