@@ -12,25 +12,34 @@
 #define N_ASCII      128
 #define FIRST_HASHED (TEXT_N_IDS - 256)
 #define WINDOW       (1u << 16) /* buckets in one pass over the n-grams: 8 KiB of bitmap */
+#define SHORT_TEXT   512        /* bytes of a text whose code points go on the stack */
 
-/* The code point at s; returns its bytes, or 0 where s is not UTF-8 (RFC 3629, section 4). */
-static size_t utf8_next(const unsigned char *s, size_t left, uint32_t *point)
+static inline bool follows(unsigned char c)
 {
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc0 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf8 ? 4 : 0;
-    uint32_t p = len == 1 ? s[0] : s[0] & (0x7f >> len);
+    return (c & 0xc0) == 0x80;
+}
 
-    if (!len || len > left)
-        return 0;
-    for (size_t i = 1; i < len; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        p = p << 6 | (s[i] & 0x3f);
+/* The code point at s; returns its bytes, or 0 where s is not UTF-8 (RFC 3629, section 4). Three bytes, which is what
+ * nearly all Chinese takes, are looked at first. */
+static inline size_t utf8_next(const unsigned char *s, size_t left, uint32_t *point)
+{
+    if (s[0] < 0x80) {
+        *point = s[0];
+        return 1;
     }
-    if (p < smallest[len] || p > 0x10ffff || (p >= 0xd800 && p <= 0xdfff))
-        return 0;
-    *point = p;
-    return len;
+    if ((s[0] & 0xf0) == 0xe0 && left >= 3 && follows(s[1]) && follows(s[2])) {
+        *point = (s[0] & 0x0fu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
+        return *point < 0x800 || (*point >= 0xd800 && *point <= 0xdfff) ? 0 : 3;
+    }
+    if ((s[0] & 0xe0) == 0xc0 && left >= 2 && follows(s[1])) {
+        *point = (s[0] & 0x1fu) << 6 | (s[1] & 0x3fu);
+        return *point < 0x80 ? 0 : 2;
+    }
+    if ((s[0] & 0xf8) == 0xf0 && left >= 4 && follows(s[1]) && follows(s[2]) && follows(s[3])) {
+        *point = (s[0] & 0x07u) << 18 | (s[1] & 0x3fu) << 12 | (s[2] & 0x3fu) << 6 | (s[3] & 0x3fu);
+        return *point < 0x10000 || *point > 0x10ffff ? 0 : 4;
+    }
+    return 0;
 }
 
 static bool is_blank(uint32_t p)
@@ -45,15 +54,21 @@ static uint32_t fold(uint32_t p)
     return p >= 'A' && p <= 'Z' ? p + ('a' - 'A') : p;
 }
 
-struct status text_normalise(const char *text, size_t size, char *out, size_t *out_size)
+static struct status too_long(size_t size)
+{
+    return status_errorf(ST_INVALID, "text of %zu bytes: at most %d are read", size, TEXT_MAX_BYTES);
+}
+
+/* The rules of normalisation, once: into bytes, or where out is NULL into code points. Inlined into its two callers, so
+ * that each loses the other's half. */
+static inline __attribute__((always_inline)) struct status clean(const char *text, size_t size, char *out,
+                                                                 uint32_t *points, size_t *n_out)
 {
     const unsigned char *s = (const unsigned char *)text;
     bool blank = false;
     size_t n = 0, len;
     uint32_t p = 0;
 
-    if (size > TEXT_MAX_BYTES)
-        return status_errorf(ST_INVALID, "text of %zu bytes: at most %d are read", size, TEXT_MAX_BYTES);
     for (size_t i = 0; i < size; i += len) {
         len = utf8_next(s + i, size - i, &p);
         if (!len || !p)
@@ -62,20 +77,33 @@ struct status text_normalise(const char *text, size_t size, char *out, size_t *o
             blank = n > 0;
             continue;
         }
-        if (blank)
+        if (blank && out)
             out[n++] = ' ';
+        else if (blank)
+            points[n++] = ' ';
         blank = false;
         p = fold(p);
-        if (p < N_ASCII) {
+        if (!out) {
+            points[n++] = p;
+        } else if (p < N_ASCII) {
             out[n++] = (char)p;
         } else {
             memcpy(out + n, s + i, len);
             n += len;
         }
     }
-    out[n] = '\0';
-    *out_size = n;
+    *n_out = n;
     return status_ok();
+}
+
+struct status text_normalise(const char *text, size_t size, char *out, size_t *out_size)
+{
+    if (size > TEXT_MAX_BYTES)
+        return too_long(size);
+    struct status st = clean(text, size, out, NULL, out_size);
+    if (!st.code)
+        out[*out_size] = '\0';
+    return st;
 }
 
 size_t text_decode(const char *text, size_t size, uint32_t *points)
@@ -111,50 +139,75 @@ uint16_t text_id(uint32_t point)
     return (uint16_t)(FIRST_HASHED + (point * 0x9E3779B1u >> 24));
 }
 
-static uint32_t hash_pair(uint32_t a, uint32_t b, uint32_t n_buckets)
+/* h(a, b) of the header before its last step. */
+static inline uint32_t hash_pair(uint32_t a, uint32_t b)
 {
     uint32_t h = a * 0x9E3779B1u ^ (b * 0x85EBCA6Bu + 0x27D4EB2Fu);
 
     h ^= h >> 15;
     h *= 0x2C1B3C6Du;
-    h ^= h >> 12;
-    return 1 + h % (n_buckets - 1);
+    return h ^ h >> 12;
 }
 
-static void mark(uint64_t *set, uint32_t first, uint32_t bucket)
+/* The buckets of the n-grams that begin at point i; returns how many. m is 2^64 / d rounded up, which makes h mod d two
+ * multiplications, exact for 32 bits (Lemire, Kaser and Kurz 2019). */
+static inline size_t buckets_at(const uint32_t *points, size_t n, size_t i, uint64_t m, uint32_t d, uint32_t *buckets)
 {
-    uint32_t i = bucket - first; /* wraps below the window */
+    size_t k = n - i < 3 ? n - i : 3;
 
-    if (i < WINDOW)
-        set[i / 64] |= UINT64_C(1) << (i % 64);
+    buckets[0] = hash_pair(points[i], 0);
+    if (k > 1)
+        buckets[1] = hash_pair(points[i], points[i + 1]);
+    if (k > 2)
+        buckets[2] = hash_pair(points[i] * 65599u + points[i + 1], points[i + 2] + 0x10000u);
+    for (size_t j = 0; j < k; j++)
+        buckets[j] = 1 + (uint32_t)((unsigned __int128)(m * buckets[j]) * d >> 64);
+    return k;
 }
 
-static size_t collect(const uint64_t *set, uint32_t first, uint32_t *ids)
+/* A bit for each bucket of the window, and a bit for each word of those that is not zero. */
+struct set {
+    uint64_t bits[WINDOW / 64];
+    uint64_t words[WINDOW / 64 / 64];
+};
+
+static inline void mark(struct set *set, uint32_t i)
+{
+    if (i < WINDOW) {
+        set->bits[i / 64] |= UINT64_C(1) << (i % 64);
+        set->words[i / 64 / 64] |= UINT64_C(1) << (i / 64 % 64);
+    }
+}
+
+static size_t collect(const struct set *set, uint32_t first, uint32_t *ids)
 {
     size_t n = 0;
 
-    for (uint32_t word = 0; word < WINDOW / 64; word++)
-        for (uint64_t bits = set[word]; bits; bits &= bits - 1)
-            ids[n++] = first + word * 64 + (uint32_t)__builtin_ctzll(bits);
+    for (uint32_t k = 0; k < COUNT_OF(set->words); k++)
+        for (uint64_t words = set->words[k]; words; words &= words - 1) {
+            uint32_t word = k * 64 + (uint32_t)__builtin_ctzll(words);
+            for (uint64_t bits = set->bits[word]; bits; bits &= bits - 1)
+                ids[n++] = first + word * 64 + (uint32_t)__builtin_ctzll(bits);
+        }
     return n;
 }
 
 size_t text_ngrams(const uint32_t *points, size_t n, uint32_t n_buckets, uint32_t *ids)
 {
-    uint64_t set[WINDOW / 64];
+    const uint32_t d = n_buckets - 1;
+    const uint64_t m = UINT64_MAX / d + 1; /* d = 1: wraps to 0, and every h mod 1 is 0 */
+    struct set set;
     size_t n_ids = 0;
 
     for (uint64_t first = 0; first < n_buckets; first += WINDOW) {
-        memset(set, 0, sizeof set);
+        memset(&set, 0, sizeof set);
         for (size_t i = 0; i < n; i++) {
-            mark(set, (uint32_t)first, hash_pair(points[i], 0, n_buckets));
-            if (i + 1 < n)
-                mark(set, (uint32_t)first, hash_pair(points[i], points[i + 1], n_buckets));
-            if (i + 2 < n)
-                mark(set, (uint32_t)first,
-                     hash_pair(points[i] * 65599u + points[i + 1], points[i + 2] + 0x10000u, n_buckets));
+            uint32_t buckets[3];
+            size_t k = buckets_at(points, n, i, m, d, buckets);
+            for (size_t j = 0; j < k; j++)
+                mark(&set, buckets[j] - (uint32_t)first); /* wraps below the window */
         }
-        n_ids += collect(set, (uint32_t)first, ids + n_ids);
+        n_ids += collect(&set, (uint32_t)first, ids + n_ids);
     }
     return n_ids;
 }
@@ -176,23 +229,20 @@ static struct status tokens_of(struct text_tokens *out, struct arena *arena, con
 struct status text_tokenise(struct text_tokens *out, struct arena *arena, const char *text, size_t size, uint32_t limit,
                             uint32_t n_buckets)
 {
-    struct status st;
-    uint32_t *points;
-    char *clean;
+    uint32_t few[SHORT_TEXT + 1], *points = few; /* scratch, so that the arena keeps only the tokens */
     size_t n = 0;
 
     if (size > TEXT_MAX_BYTES)
-        return status_errorf(ST_INVALID, "text of %zu bytes: at most %d are read", size, TEXT_MAX_BYTES);
-    points = xmalloc((size + 1) * (sizeof *points + 1)); /* scratch, so that the arena keeps only the tokens */
-    clean = (char *)(points + size + 1);
-    st = text_normalise(text, size, clean, &n);
-    if (st.code)
-        goto out;
-    n = text_clip(points, text_decode(clean, n, points), limit);
+        return too_long(size);
+    if (size > SHORT_TEXT)
+        points = xmalloc((size + 1) * sizeof *points);
+    struct status st = clean(text, size, NULL, points, &n);
+    n = text_clip(points, n, limit);
     if (!n)
         points[n++] = ' ';
-    st = tokens_of(out, arena, points, n, n_buckets);
-out:
-    free(points);
+    if (!st.code)
+        st = tokens_of(out, arena, points, n, n_buckets);
+    if (points != few)
+        free(points);
     return st;
 }
