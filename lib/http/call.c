@@ -89,9 +89,12 @@ void http_reply_error(struct http_call *call, int http_code, const char *message
 {
     struct buf b = BUF_INIT(ERROR_MAX);
 
-    buf_printf(&b, "{\"code\": %d, \"message\": ", http_code);
+    if (call->plain_errors)
+        buf_puts(&b, "{\"error\": ");
+    else
+        buf_printf(&b, "{\"code\": %d, \"message\": ", http_code);
     add_json_string(&b, route_text_valid(message, strlen(message)) ? message : "bad input");
-    if (detail) {
+    if (detail && !call->plain_errors) {
         buf_puts(&b, ", \"detail\": ");
         add_json_string(&b, detail);
     }

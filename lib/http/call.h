@@ -27,6 +27,7 @@ struct http_call {
     int64_t received;
 
     /* the answer */
+    bool plain_errors;
     bool answered;
     int code;
     struct buf headers; /* "Name: value\r\n" ... */

@@ -170,6 +170,15 @@ static bool read_body(struct http_server *s, struct http_call *call, struct mg_c
     return true;
 }
 
+/* Whether the path, as it stands in the request, is at or below the one whose errors are plain. */
+static bool has_plain_errors(const struct http_server *s, const char *path)
+{
+    const char *base = s->config.plain_errors;
+    size_t n = base ? strlen(base) : 0;
+
+    return n && path && !strncmp(path, base, n) && (path[n] == '/' || !path[n]);
+}
+
 /* Everything before the handler: true when it is to run, else there is an answer already. *unread: bytes of body. */
 static bool take_request(struct http_server *s, struct http_call *call, struct mg_connection *conn, size_t *unread)
 {
@@ -179,6 +188,7 @@ static bool take_request(struct http_server *s, struct http_call *call, struct m
     call->method = ri->request_method;
     call->remote = ri->remote_addr;
     call->query = ri->query_string;
+    call->plain_errors = has_plain_errors(s, ri->local_uri_raw);
     http_call_set_id(call, http_header(call, "X-Request-Id"));
     if (ri->num_headers >= MAX_HEADERS)
         return refuse(call, 431, "RESOURCE_EXHAUSTED", "too many headers");

@@ -7,7 +7,8 @@
  *
  * A handler runs on one of `threads` threads, may block, and either answers and returns OK or returns an error,
  * which becomes {"code": HTTP status, "message": ..., "detail": CODE_NAME} with the HTTP status of http_status();
- * the message of a 500 is logged and not shown. The server itself answers
+ * the message of a 500 is logged and not shown. Below http_config.plain_errors a protocol that is not ours says how
+ * errors look: {"error": message}. The server itself answers
  *   400  malformed path, length or headers, or over 16 KiB of them    404  unknown routes
  *   405  wrong verbs, with Allow                  408  a body that stops coming
  *   411  a chunked body (its length is not known) 413  a body over the route's limit
@@ -55,6 +56,8 @@ struct http_config {
     size_t max_bodies;  /* bytes of all bodies in memory, over it 503; 0: 256 MiB */
     bool quiet;         /* no access log line for answers below 400 (probes, metrics) */
 
+    const char *plain_errors; /* a path such as "/v2": errors at it and below are {"error": message}; NULL: nowhere */
+
     /* Called after every answer, on a server thread; NULL: none. route is the pattern, "" for unknown routes;
      * method is "" when the request was not HTTP. */
     void (*observer)(void *ctx, const char *method, const char *route, int http_code, double seconds);
@@ -95,7 +98,8 @@ void http_set_header(struct http_call *call, const char *name, const char *value
 /* Answers, once; a handler that returns OK without it has answered 204. data is copied. */
 void http_reply(struct http_call *call, int http_code, const char *content_type, const void *data, size_t size);
 
-/* Answers {"code", "message", "detail"} where no enum code fits, such as 413. detail may be NULL. */
+/* Answers {"code", "message", "detail"} (below plain_errors {"error"}) where no enum code fits, such as 413. detail may be
+ * NULL. 503 and 429 get a Retry-After. */
 void http_reply_error(struct http_call *call, int http_code, const char *message, const char *detail);
 
 /* When the request was there, headers and body (clock_now() scale): deadlines count from here. */

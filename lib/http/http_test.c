@@ -68,9 +68,9 @@ static struct status hold(struct http_call *call)
 }
 
 static const struct http_route routes[] = {
-    {"POST", "/echo", echo, 1 << 16},    {"GET", "/echo", echo, 0},    {"GET", "/models/{task}", show, 0},
-    {"GET", "/files/{task}/*", show, 0}, {"GET", "/fail", failing, 0}, {"GET", "/hold", hold, 0},
-    {"POST", "/large", echo, 1 << 20},
+    {"POST", "/echo", echo, 1 << 16},    {"GET", "/echo", echo, 0},       {"GET", "/models/{task}", show, 0},
+    {"GET", "/files/{task}/*", show, 0}, {"GET", "/fail", failing, 0},    {"GET", "/hold", hold, 0},
+    {"POST", "/large", echo, 1 << 20},   {"GET", "/v9/fail", failing, 0},
 };
 
 static void observe(void *ctx, const char *method, const char *route, int code, double seconds)
@@ -105,6 +105,7 @@ static struct http_server *server_of(struct service *service, int64_t threads, i
         .quiet = true,
         .observer = observe,
         .observer_ctx = service,
+        .plain_errors = "/v9",
     };
     struct http_server *s;
     struct status st = http_start(&s, &config);
@@ -283,6 +284,22 @@ static void test_statuses_become_codes_and_500_keeps_its_message(void **state)
     assert_non_null(strstr(a, "HTTP/1.1 500 "));
     assert_null(strstr(a, "secret"));
     free(a);
+    http_stop(s);
+}
+
+static void test_errors_below_a_path_are_plain(void **state)
+{
+    struct service service = {0};
+    struct http_server *s = server_of(&service, 2, 8, 2000);
+
+    (void)state;
+    expect(s, "GET /v9/fail?code=3 HTTP/1.1\r\n" CLOSE "\r\n",
+           "\r\n\r\n{\"error\": \"secret \\\"thing\\\" of /etc/x\"}\n");
+    expect(s, "GET /v9/fail?code=14 HTTP/1.1\r\n" CLOSE "\r\n", "\r\nRetry-After: 1\r\n");
+    expect(s, "GET /v9 HTTP/1.1\r\n" CLOSE "\r\n", "{\"error\": \"there is nothing at this path\"}");
+    expect(s, "DELETE /v9/fail HTTP/1.1\r\n" CLOSE "\r\n", "{\"error\": \"this path does not take this method");
+    expect(s, "GET /v99 HTTP/1.1\r\n" CLOSE "\r\n", "{\"code\": 404, ");
+    expect(s, "GET /v HTTP/1.1\r\n" CLOSE "\r\n", "{\"code\": 404, ");
     http_stop(s);
 }
 
@@ -580,6 +597,7 @@ int main(void)
         cmocka_unit_test(test_paths_and_queries_are_decoded),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_statuses_become_codes_and_500_keeps_its_message),
+        cmocka_unit_test(test_errors_below_a_path_are_plain),
         cmocka_unit_test(test_too_many_headers_are_refused),
         cmocka_unit_test(test_a_refused_body_does_not_hide_the_answer),
         cmocka_unit_test(test_keep_alive_and_continue),
