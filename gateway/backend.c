@@ -4,51 +4,61 @@
 
 #include "metrics/metrics.h"
 
-#include <stdio.h>
-
 #define PATIENCE_MS 2000
 #define MAX_PATIENT 8
 
-struct answer {
-    int http_code;
-    const char *message; /* NULL: the backend's own */
-};
-
-static struct answer answer_of(enum code code)
+/* What a caller is told instead of the backend's own words; NULL: those. */
+static const char *words_of(enum code code)
 {
     switch (code) {
     case ST_INVALID:
     case ST_RANGE:
     case ST_NOT_FOUND: /* of a name in the request, such as an unknown task */
-        return (struct answer){400, NULL};
     case ST_PRECONDITION:
-        return (struct answer){503, NULL};
+    case ST_UNIMPLEMENTED:
+        return NULL;
     case ST_DEADLINE:
-        return (struct answer){504, "did not answer in time"};
+        return "did not answer in time";
     case ST_EXHAUSTED:
-        return (struct answer){503, "has too much to do, try again"};
+        return "has too much to do, try again";
     case ST_UNAVAILABLE:
     case ST_CANCELLED:
     case ST_ABORTED:
-        return (struct answer){503, "cannot be reached, try again"};
+        return "cannot be reached, try again";
     default:
-        return (struct answer){502, "failed; the log has it under this request's id"};
+        return "failed; the log has it under this request's id";
     }
 }
 
-static void fail(const struct backend *b, struct http_call *call, const struct status *st)
+static int http_code_of(enum code code)
 {
-    struct answer a = answer_of(st->code);
-    char message[STATUS_MSG_SIZE];
-
-    if (a.message) {
-        snprintf(message, sizeof message, "%s %s", b->name, a.message);
-        log_warn("backend_failed", log_s("id", http_request_id(call)), log_s("backend", b->name),
-                 log_s("code", code_name(st->code)), log_s("error", st->msg));
-    } else {
-        snprintf(message, sizeof message, "%s", st->msg);
+    switch (code) {
+    case ST_INVALID:
+    case ST_RANGE:
+    case ST_NOT_FOUND:
+        return 400;
+    case ST_DEADLINE:
+        return 504;
+    case ST_PRECONDITION:
+    case ST_EXHAUSTED:
+    case ST_UNAVAILABLE:
+    case ST_CANCELLED:
+    case ST_ABORTED:
+        return 503;
+    default:
+        return 502;
     }
-    http_reply_error(call, a.http_code, message, code_name(st->code));
+}
+
+static struct status for_outsiders(const struct backend *b, struct http_call *call, const struct status *st)
+{
+    const char *words = words_of(st->code);
+
+    if (!words)
+        return *st;
+    log_warn("backend_failed", log_s("id", http_request_id(call)), log_s("backend", b->name),
+             log_s("code", code_name(st->code)), log_s("error", st->msg));
+    return status_errorf(st->code, "%s %s", b->name, words);
 }
 
 static int64_t time_left(const struct http_call *call, int64_t deadline_ms)
@@ -72,8 +82,9 @@ static struct status try_patiently(struct backend *b, const ProtobufCServiceDesc
     return st;
 }
 
-bool backend_call(struct backend *b, struct http_call *call, int64_t deadline_ms,
-                  const ProtobufCServiceDescriptor *service, const char *method, const void *in, const void **out)
+struct status backend_ask(struct backend *b, struct http_call *call, int64_t deadline_ms,
+                          const ProtobufCServiceDescriptor *service, const char *method, const void *in,
+                          const void **out)
 {
     const char *metadata[] = {"x-request-id", http_request_id(call), NULL};
     struct rpc_trailer served_by = {RPC_SERVED_BY, NULL};
@@ -96,7 +107,15 @@ bool backend_call(struct backend *b, struct http_call *call, int64_t deadline_ms
     }
     if (served_by.value)
         http_set_header(call, "X-Served-By", served_by.value);
+    return st.code ? for_outsiders(b, call, &st) : st;
+}
+
+bool backend_call(struct backend *b, struct http_call *call, int64_t deadline_ms,
+                  const ProtobufCServiceDescriptor *service, const char *method, const void *in, const void **out)
+{
+    struct status st = backend_ask(b, call, deadline_ms, service, method, in, out);
+
     if (st.code)
-        fail(b, call, &st);
+        http_reply_error(call, http_code_of(st.code), st.msg, code_name(st.code));
     return !st.code;
 }

@@ -16,10 +16,15 @@ struct backend {
 };
 
 /* A unary, idempotent call on behalf of a REST request, within what is left of deadline_ms since it arrived. OK: *out lives in the
- * arena of the request, and the answer will carry the X-Served-By of who did the work.
+ * arena of the request. The answer will carry the X-Served-By of who did the work, or refused it.
  * A backend that cannot be reached gets two seconds to come back, for a few requests at once; the others fail at once.
- * Otherwise the request has been answered: bad input 400, not there or not able 503 with Retry-After, late 504,
- * broken 502. Returns false then. */
+ * Otherwise the code is the backend's, and the message fit for a caller of REST; what it hides has been logged. */
+struct status backend_ask(struct backend *b, struct http_call *call, int64_t deadline_ms,
+                          const ProtobufCServiceDescriptor *service, const char *method, const void *in,
+                          const void **out);
+
+/* The same for routes of our own. False: the request has been answered: bad input 400, not there or not able 503 with
+ * Retry-After, late 504, broken 502. */
 bool backend_call(struct backend *b, struct http_call *call, int64_t deadline_ms,
                   const ProtobufCServiceDescriptor *service, const char *method, const void *in, const void **out);
 
