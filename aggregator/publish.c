@@ -8,21 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether its outputs mean what the rows' labels do. */
-static struct status check_labels(const struct classifier *c, const char *task)
-{
-    const char *at = classifier_task_labels(task);
-
-    for (uint32_t i = 0; i < c->shape.classes; i++) {
-        size_t size = strcspn(at, ",");
-
-        if (strlen(c->labels[i]) != size || memcmp(c->labels[i], at, size) != 0)
-            return status_errorf(ST_DATA_LOSS, "label %u is %s", i, c->labels[i]);
-        at += size + (at[size] == ',');
-    }
-    return *at ? status_errorf(ST_DATA_LOSS, "it has %u labels", c->shape.classes) : status_ok();
-}
-
 struct classifier *run_production(const struct run *r, uint64_t *version)
 {
     const char *dir = registry_dir(r->house->registry);
@@ -35,7 +20,7 @@ struct classifier *run_production(const struct run *r, uint64_t *version)
     if (m)
         st = classifier_from_model(&c, m);
     if (c && !st.code)
-        st = check_labels(c, r->config.task);
+        st = classifier_check_labels(c);
     if (st.code) {
         log_warn("production_not_read", log_s("task", r->config.task), log_s("error", st.msg));
         classifier_free(c);

@@ -3,6 +3,7 @@
 #include "registry.h"
 
 #include "bloginfer/v1/registry.pb-c.h"
+#include "model_files.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -11,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIST_ARENA (4u << 20)
+#define LIST_ARENA  (4u << 20)
+#define MAX_EXPORTS 8
+#define MAX_IMPORTS 2                         /* each holds a file */
+#define MAX_PIECE   ((1u << 20) + (1u << 10)) /* a message of an import */
 
 struct registry {
     char *dir;
@@ -154,10 +158,28 @@ struct status registry_publish(struct registry *r, const struct registry_candida
     return st;
 }
 
+struct status registry_import(struct registry *r, const char *task, const char *data, size_t size, uint64_t *version)
+{
+    const struct store_file file = {STORE_MODEL_FILE, data, size};
+    struct status pruned = status_ok();
+
+    pthread_mutex_lock(&r->mu);
+    struct status st = store_publish(r->dir, task, &file, 1, version);
+    if (!st.code)
+        st = store_set_pointer(r->dir, task, STORE_CANDIDATE, *version);
+    if (!st.code && r->keep)
+        pruned = prune_locked(r, task);
+    pthread_mutex_unlock(&r->mu);
+    if (pruned.code)
+        log_warn("models_not_pruned", log_s("task", task), log_s("error", pruned.msg));
+    if (!st.code)
+        log_info("model_imported", log_s("task", task), log_i("version", (int64_t)*version));
+    return st;
+}
+
 /* ---- answers ---- */
 
-/* Codes whose messages may hold the store's path are logged whole and answered without it. */
-static struct status answerable(struct status st, const char *task)
+struct status registry_answerable(struct status st, const char *task)
 {
     switch (st.code) {
     case ST_OK:
@@ -165,6 +187,8 @@ static struct status answerable(struct status st, const char *task)
     case ST_NOT_FOUND:
     case ST_PRECONDITION:
     case ST_DATA_LOSS:
+    case ST_CANCELLED:
+    case ST_DEADLINE:
         return st;
     default:
         log_error("store_failed", log_s("task", task), log_s("error", st.msg));
@@ -235,9 +259,8 @@ static struct status version_fill(struct registry *r, struct arena *a, const cha
     return ok && out->task ? status_ok() : too_large();
 }
 
-/* *out: a message in the arena for the version, whatever it is pointed to by. */
-static struct status version_answer(struct registry *r, struct arena *a, const char *task, uint64_t version,
-                                    Bloginfer__V1__ModelVersion **out)
+struct status registry_version(struct registry *r, struct arena *a, const char *task, uint64_t version,
+                               Bloginfer__V1__ModelVersion **out)
 {
     struct pointers p = {0, 0};
     struct status st = pointers_get(r, task, &p);
@@ -300,12 +323,12 @@ static struct status list_models(struct rpc_call *call, const void *in, void *ou
     size_t n = 0;
 
     if (req->task[0])
-        return answerable(task_list(r, rpc_arena(call), req->task, out), req->task);
+        return registry_answerable(task_list(r, rpc_arena(call), req->task, out), req->task);
     struct status st = store_tasks(r->dir, &tasks, &n);
     for (size_t i = 0; i < n && !st.code; i++)
         st = task_list(r, rpc_arena(call), tasks[i], out);
     free(tasks);
-    return answerable(st, "");
+    return registry_answerable(st, "");
 }
 
 /* ModelRegistryService/GetModel. */
@@ -323,8 +346,8 @@ static struct status get_model(struct rpc_call *call, const void *in, void *out)
             st = status_errorf(ST_NOT_FOUND, "%s has no version in production", req->task);
     }
     if (!st.code)
-        st = version_answer(r, rpc_arena(call), req->task, version, &rep->model);
-    return answerable(st, req->task);
+        st = registry_version(r, rpc_arena(call), req->task, version, &rep->model);
+    return registry_answerable(st, req->task);
 }
 
 static void log_move(struct rpc_call *call, const char *event, const char *task, uint64_t version)
@@ -348,9 +371,9 @@ static struct status promote_model(struct rpc_call *call, const void *in, void *
     pthread_mutex_unlock(&r->mu);
     if (!st.code) {
         log_move(call, "model_promoted", req->task, req->version);
-        st = version_answer(r, rpc_arena(call), req->task, req->version, &rep->model);
+        st = registry_version(r, rpc_arena(call), req->task, req->version, &rep->model);
     }
-    return answerable(st, req->task);
+    return registry_answerable(st, req->task);
 }
 
 static struct status rollback_locked(struct registry *r, const char *task, uint64_t *version)
@@ -375,9 +398,9 @@ static struct status rollback_model(struct rpc_call *call, const void *in, void 
     pthread_mutex_unlock(&r->mu);
     if (!st.code) {
         log_move(call, "model_rolled_back", req->task, version);
-        st = version_answer(r, rpc_arena(call), req->task, version, &rep->model);
+        st = registry_version(r, rpc_arena(call), req->task, version, &rep->model);
     }
-    return answerable(st, req->task);
+    return registry_answerable(st, req->task);
 }
 
 const struct rpc_method registry_methods[] = {
@@ -385,5 +408,8 @@ const struct rpc_method registry_methods[] = {
     RPC_UNARY("GetModel", get_model, .max_request = 4096, .arena_limit = LIST_ARENA),
     RPC_UNARY("PromoteModel", promote_model, .max_request = 4096, .arena_limit = LIST_ARENA),
     RPC_UNARY("RollbackModel", rollback_model, .max_request = 4096, .arena_limit = LIST_ARENA),
+    RPC_STREAM("ExportModel", model_files_export, .max_request = 4096, .max_streams = MAX_EXPORTS),
+    RPC_STREAM("ImportModel", model_files_import, .max_request = MAX_PIECE, .max_streams = MAX_IMPORTS,
+               .max_total = MODEL_FILES_IMPORT_MAX + MAX_PIECE, .arena_limit = LIST_ARENA),
 };
 const size_t registry_n_methods = COUNT_OF(registry_methods);

@@ -9,6 +9,8 @@
 #include "registry.h"
 
 #include "bloginfer/v1/registry.pb-c.h"
+#include "classifier/classifier.h"
+#include "text/text.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -96,6 +98,158 @@ static struct status ask(const char *method, const void *in, const void **out)
 
     *out = NULL;
     return rpc_unary(client, &bloginfer__v1__model_registry_service__descriptor, method, in, out, &options);
+}
+
+/* ---- files ---- */
+
+#define SERVICE (&bloginfer__v1__model_registry_service__descriptor)
+
+/* A real, small model's bytes, to free(). */
+static char *classifier_file(const char *task, const char *labels, size_t *size)
+{
+    const struct nn_shape shape = {
+        .family = NN_LSTM, .vocab = TEXT_N_IDS, .embed = 8, .hidden = 4, .buckets = 64, .classes = 2, .max_tokens = 9};
+    struct classifier *c;
+    char *data;
+
+    CHECK_OK(classifier_new(&c, task, labels, &shape));
+    nn_init(c->params, &shape, 1);
+    struct model *m = classifier_to_model(c);
+    CHECK_OK(model_encode(m, &data, size));
+    model_free(m);
+    classifier_free(c);
+    return data;
+}
+
+/* Sends what it is told, whether it fits together or not. */
+static struct status import(const char *data, size_t size, uint64_t announced, const char *digest, uint64_t *version)
+{
+    Bloginfer__V1__ImportModelRequest req = BLOGINFER__V1__IMPORT_MODEL_REQUEST__INIT;
+    Bloginfer__V1__ImportHeader header = BLOGINFER__V1__IMPORT_HEADER__INIT;
+    uint8_t sum[SHA256_SIZE];
+    char hex[2 * SHA256_SIZE + 1];
+    struct rpc_call *call;
+    const void *in = NULL;
+
+    CHECK_OK(rpc_stream_open(&call, client, SERVICE, "ImportModel", &(struct rpc_options){.timeout_ms = 20000}));
+    sha256(data, size, sum);
+    header.total_bytes = announced;
+    header.sha256 = digest ? (char *)digest : hex_encode(sum, sizeof sum, hex);
+    req.body_case = BLOGINFER__V1__IMPORT_MODEL_REQUEST__BODY_HEADER;
+    req.header = &header;
+    if (announced)
+        rpc_send(call, &req);
+    req.body_case = BLOGINFER__V1__IMPORT_MODEL_REQUEST__BODY_DATA;
+    for (size_t at = 0; at < size; at += req.data.len) {
+        req.data.data = (uint8_t *)data + at;
+        req.data.len = size - at < 100000 ? size - at : 100000;
+        if (rpc_send(call, &req).code)
+            break;
+    }
+    rpc_send_done(call);
+    if (!rpc_recv(call, &in).code && in)
+        *version = ((const Bloginfer__V1__ImportModelResponse *)in)->model->version;
+    return rpc_stream_finish(call);
+}
+
+/* The bytes, to free(); NULL with the status when it failed. */
+static char *export(uint64_t version, size_t *size, struct status *st)
+{
+    Bloginfer__V1__ExportModelRequest req = BLOGINFER__V1__EXPORT_MODEL_REQUEST__INIT;
+    struct buf bytes = BUF_INIT(8 << 20);
+    struct rpc_call *call;
+    const void *in = NULL;
+
+    req.task = (char *)"sentiment";
+    req.version = version;
+    CHECK_OK(rpc_stream_open(&call, client, SERVICE, "ExportModel", &(struct rpc_options){.timeout_ms = 20000}));
+    rpc_send(call, &req);
+    rpc_send_done(call);
+    while (!rpc_recv(call, &in).code && in) {
+        const Bloginfer__V1__ExportModelResponse *chunk = in;
+        assert_int_equal(chunk->offset, bytes.size);
+        assert_int_equal(strlen(chunk->sha256), 64);
+        buf_add(&bytes, chunk->data.data, chunk->data.len);
+        assert_true(bytes.size <= chunk->total_bytes);
+    }
+    *st = rpc_stream_finish(call);
+    *size = bytes.size;
+    if (!st->code)
+        return buf_take(&bytes);
+    buf_fini(&bytes);
+    return NULL;
+}
+
+static void test_a_file_goes_out_and_comes_in_unchanged(void **state)
+{
+    (void)state;
+    size_t size, out_size;
+    char *data = classifier_file("sentiment", "negative,positive", &size);
+    uint64_t version = 0;
+    struct status st;
+
+    CHECK_OK(import(data, size, size, NULL, &version));
+    assert_int_equal(version, 1);
+    assert_int_equal(pointer(STORE_CANDIDATE), 1);
+    assert_int_equal(pointer(STORE_PRODUCTION), 0); /* that is for a person to say */
+    char *out = export(1, &out_size, &st);
+    CHECK_OK(st);
+    assert_int_equal(out_size, size);
+    assert_memory_equal(out, data, size);
+    free(out);
+    assert_null(export(0, &out_size, &st));
+    assert_int_equal(st.code, ST_NOT_FOUND); /* nothing is in production */
+    CHECK_OK(store_set_pointer(dir, "sentiment", STORE_PRODUCTION, 1));
+    out = export(0, &out_size, &st);
+    CHECK_OK(st);
+    free(out);
+    assert_null(export(7, &out_size, &st));
+    assert_int_equal(st.code, ST_NOT_FOUND);
+    free(data);
+}
+
+static void test_a_damaged_file_does_not_go_out(void **state)
+{
+    (void)state;
+    char path[PATH_MAX];
+    size_t size;
+    char *data = classifier_file("sentiment", "negative,positive", &size);
+    uint64_t version = 0;
+    struct status st;
+
+    CHECK_OK(import(data, size, size, NULL, &version));
+    data[size / 2] ^= 1;
+    CHECK_OK(fs_write_atomic(store_path(path, sizeof path, dir, "sentiment", 1, STORE_MODEL_FILE), data, size));
+    assert_null(export(1, &size, &st));
+    assert_int_equal(st.code, ST_DATA_LOSS);
+    free(data);
+}
+
+static void test_what_is_no_model_does_not_come_in(void **state)
+{
+    (void)state;
+    size_t size, other_size, n;
+    char *data = classifier_file("sentiment", "negative,positive", &size);
+    char *turned = classifier_file("sentiment", "positive,negative", &other_size);
+    char *foreign = classifier_file("weather", "dry,wet", &n);
+    uint64_t version = 0, *versions = NULL;
+
+    assert_int_equal(import(data, size, 0, NULL, &version).code, ST_INVALID); /* no header */
+    assert_int_equal(import(data, size, size + 1, NULL, &version).code, ST_INVALID);
+    assert_int_equal(import(data, size, size - 1, NULL, &version).code, ST_INVALID);
+    assert_int_equal(import(data, size, UINT64_MAX, NULL, &version).code, ST_INVALID);
+    assert_int_equal(import(data, size, size, "00", &version).code, ST_INVALID);
+    const char *zeros = "0000000000000000000000000000000000000000000000000000000000000000";
+    assert_int_equal(import(data, size, size, zeros, &version).code, ST_INVALID);
+    assert_int_equal(import(data, size / 2, size / 2, NULL, &version).code, ST_INVALID); /* cut */
+    assert_int_equal(import(turned, other_size, other_size, NULL, &version).code, ST_INVALID);
+    assert_int_equal(import(foreign, n, n, NULL, &version).code, ST_INVALID);
+    CHECK_OK(store_list(dir, "sentiment", &versions, &n));
+    assert_int_equal(n, 0);
+    free(versions);
+    free(data);
+    free(turned);
+    free(foreign);
 }
 
 /* ---- the rule ---- */
@@ -301,6 +455,9 @@ int main(void)
         TEST(test_a_damaged_version_is_listed_as_such),
         TEST(test_get),
         TEST(test_promote_and_roll_back),
+        TEST(test_a_file_goes_out_and_comes_in_unchanged),
+        TEST(test_a_damaged_file_does_not_go_out),
+        TEST(test_what_is_no_model_does_not_come_in),
     };
 
     rpc_init();

@@ -29,6 +29,7 @@ def test_every_command_explains_itself(command):
     "words",
     [(), ("fly",), ("train", "--epochs", "1"), ("train", "--rounds", "many"), ("train", "--rounds", "0"), ("train", "now"),
      ("watch",), ("runs",), ("runs", "dance"), ("runs", "show"), ("models", "promote", "sentiment"),
+     ("models", "export", "sentiment", "1"), ("models", "export", "sentiment", "0", "x"), ("models", "import"),
      ("models", "promote", "sentiment", "-1"), ("models", "promote", "sentiment", "1x"), ("classify",), ("detect",),
      ("detect", "--threshold", "2", "x"), ("health",)],
 )  # fmt: skip
@@ -41,7 +42,8 @@ def test_wrong_usage_is_exit_code_2(words):
 @pytest.mark.parametrize(
     "words, service",
     [(("train",), "trainer"), (("watch", "x"), "aggregator"), (("runs", "list"), "aggregator"),
-     (("models", "list"), "aggregator"), (("classify", "好"), "inference"), (("detect", str(DOG)), "detector")],
+     (("models", "list"), "aggregator"), (("models", "export", "troll", "1", "/dev/null"), "aggregator"),
+     (("models", "import", str(DOG)), "aggregator"), (("classify", "好"), "inference"), (("detect", str(DOG)), "detector")],
 )  # fmt: skip
 def test_who_does_not_answer_is_named(words, service):
     nowhere = "127.0.0.1:1"

@@ -102,6 +102,39 @@ def test_promote_and_roll_back_by_the_command_line(system, protos):
     assert production(system, protos) == 1
 
 
+def test_a_model_moves_to_another_site(shared, system, protos, tmp_path):
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    shared.ctl("models", "export", "sentiment", "production", str(whole))
+    shared.ctl("models", "export", "--fp16", "sentiment", "1", str(half))
+    assert whole.read_bytes() == (shared.home / "models/sentiment/1/model.safetensors").read_bytes()
+    assert half.stat().st_size < 0.51 * whole.stat().st_size
+    missing = shared.ctl("models", "export", "sentiment", "99", str(tmp_path / "none"), check=False)
+    assert missing.returncode == 1 and not (tmp_path / "none").exists()
+
+    system.start("aggregator", "inference")
+    for file in (whole, half):
+        assert "candidate" in system.ctl("models", "import", str(file)).stdout
+    assert [(m.version, m.candidate, m.production) for m in versions(system, protos)] == [(1, False, False), (2, True, False)]
+    refused = system.ctl("models", "import", __file__, check=False)
+    assert refused.returncode == 2 and "model" in refused.stderr
+    system.ctl("models", "promote", "sentiment", "2")
+    text = "房间干净舒适，服务热情周到"
+    there = wait_for(lambda: (a := asked(system, protos, text)) and a.version == 2 and a, "the half version serves")
+    here = asked(shared, protos, text)
+    assert there.results[0].label == here.results[0].label
+    assert abs(there.results[0].prob - here.results[0].prob) < 0.01
+
+
+def asked(system, protos, text):
+    """The answer of this system's inference; None while it has none."""
+    stub = protos.stub(system.channel("inference"), "bloginfer.v1.ClassifyService")
+    try:
+        return stub.Classify(protos.message("bloginfer.v1.ClassifyRequest")(texts=[text]), timeout=PATIENCE)
+    except grpc.RpcError as e:
+        assert e.code() == grpc.StatusCode.FAILED_PRECONDITION
+        return None
+
+
 def test_a_second_run_of_the_same_task_is_refused_while_one_is_active(system, protos):
     system.start("aggregator", "trainer")
     federation = protos.stub(system.channel("aggregator"), "bloginfer.v1.FederationService")

@@ -56,6 +56,9 @@ struct status ctl_call(struct ctl *ctl, enum ctl_service service, const Protobuf
 struct status ctl_stream(struct ctl *ctl, enum ctl_service service, const ProtobufCServiceDescriptor *descriptor,
                          const char *method, struct rpc_call **out);
 
+/* An error of a call with what a person can do about it; for streams, whose errors come at their end. */
+struct status ctl_advise(const struct ctl *ctl, enum ctl_service service, struct status st);
+
 /* grpc.health.v1.Health/Check of any address; service "" is the whole server. ST_PRECONDITION: not serving. */
 struct status ctl_check_health(struct ctl *ctl, const char *address, const char *service);
 

@@ -2,6 +2,7 @@
 #include "bloginfer/v1/registry.pb-c.h"
 #include "ctl.h"
 #include "format.h"
+#include "model_files.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -134,34 +135,55 @@ static int roll_back(struct ctl *ctl, char *task)
     return print_production(ctl, st, st.code ? NULL : rep->model);
 }
 
+static struct settings {
+    bool fp16;
+} settings;
+
+static const struct config_option options[] = {
+    {"fp16", CONFIG_BOOL, offsetof(struct settings, fp16), "false", "export: tensors in half the bytes"},
+};
+
 static int models(struct ctl *ctl, int n_words, char **words)
 {
     uint64_t version = 0;
-    struct status st = n_words == 3 ? parse_version(words[2], &version) : status_ok();
+    struct status st = status_ok();
 
+    if (n_words >= 3 && !(n_words == 4 && !strcmp(words[2], "production")))
+        st = parse_version(words[2], &version);
     if (st.code)
         return ctl_fail(st);
+    if (n_words == 4 && !strcmp(words[0], "export"))
+        return model_files_export(ctl, words[1], version, words[3], settings.fp16);
+    if (n_words == 2 && !strcmp(words[0], "import"))
+        return model_files_import(ctl, words[1]);
     if (n_words <= 2 && !strcmp(words[0], "list"))
         return list(ctl, n_words == 2 ? words[1] : "");
-    if (n_words >= 2 && !strcmp(words[0], "show"))
+    if ((n_words == 2 || n_words == 3) && !strcmp(words[0], "show"))
         return show(ctl, words[1], version);
     if (n_words == 3 && !strcmp(words[0], "promote"))
         return promote(ctl, words[1], version);
     if (n_words == 2 && !strcmp(words[0], "rollback"))
         return roll_back(ctl, words[1]);
     return ctl_fail(status_errorf(ST_INVALID, "usage: bloginferctl models list [TASK] | show TASK [VERSION] | "
-                                              "promote TASK VERSION | rollback TASK"));
+                                              "promote TASK VERSION | rollback TASK | "
+                                              "export TASK VERSION FILE | import FILE"));
 }
 
 const struct ctl_command ctl_models = {
     .name = "models",
-    .words = "list|show|promote|rollback ...",
+    .words = "list|show|promote|rollback|export|import ...",
     .summary = "versions of models, and which one is in production",
     .details = "  models list [TASK]             all versions\n"
                "  models show TASK [VERSION]     one of them (the production version) with all it says of itself\n"
                "  models promote TASK VERSION    points production at a version, after the file has been verified\n"
-               "  models rollback TASK           points production at the version before",
+               "  models rollback TASK           points production at the version before\n"
+               "  models export TASK VERSION FILE   writes a version's model file, to take it to another site;\n"
+               "                                 VERSION is a number or production; --fp16 halves it\n"
+               "  models import FILE             makes a model file a new version, and the candidate",
     .min_words = 1,
-    .max_words = 3,
+    .max_words = 4,
     .run = models,
+    .options = options,
+    .n_options = COUNT_OF(options),
+    .settings = &settings,
 };

@@ -38,8 +38,7 @@ static const char *innermost(const char *msg)
     return msg;
 }
 
-/* What a person can do about it. */
-static struct status explain(const struct ctl *ctl, enum ctl_service service, struct status st)
+struct status ctl_advise(const struct ctl *ctl, enum ctl_service service, struct status st)
 {
     const char *name = ctl_service_name(service), *address = ctl->settings.address[service];
 
@@ -60,7 +59,7 @@ struct status ctl_call(struct ctl *ctl, enum ctl_service service, const Protobuf
 
     if (!st.code)
         st = rpc_unary(ctl->clients[service], descriptor, method, in, out, &options);
-    return explain(ctl, service, st);
+    return ctl_advise(ctl, service, st);
 }
 
 struct status ctl_stream(struct ctl *ctl, enum ctl_service service, const ProtobufCServiceDescriptor *descriptor,
@@ -71,7 +70,7 @@ struct status ctl_stream(struct ctl *ctl, enum ctl_service service, const Protob
 
     if (!st.code)
         st = rpc_stream_open(out, ctl->clients[service], descriptor, method, &options);
-    return explain(ctl, service, st);
+    return ctl_advise(ctl, service, st);
 }
 
 struct status ctl_check_health(struct ctl *ctl, const char *address, const char *service)

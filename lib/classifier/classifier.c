@@ -19,6 +19,22 @@ const char *classifier_task_labels(const char *task)
     return NULL;
 }
 
+struct status classifier_check_labels(const struct classifier *c)
+{
+    const char *at = classifier_task_labels(c->task);
+
+    if (!at)
+        return status_errorf(ST_DATA_LOSS, "task %s is not known here", c->task);
+    for (uint32_t i = 0; i < c->shape.classes; i++) {
+        size_t size = strcspn(at, ",");
+
+        if (strlen(c->labels[i]) != size || memcmp(c->labels[i], at, size) != 0)
+            return status_errorf(ST_DATA_LOSS, "label %u of %s is %s", i, c->task, c->labels[i]);
+        at += size + (at[size] == ',');
+    }
+    return *at ? status_errorf(ST_DATA_LOSS, "%s has more than %u labels", c->task, c->shape.classes) : status_ok();
+}
+
 /* ---- making one ---- */
 
 static bool label_ok(const struct classifier *c, uint32_t n, const char *label, size_t size)

@@ -45,6 +45,9 @@ struct classifier {
 /* The labels of a task that this product trains, as they stand in the metadata; NULL: unknown. */
 const char *classifier_task_labels(const char *task);
 
+/* Whether its outputs mean what the task's labels do, in their order. ST_DATA_LOSS: not, or the task is unknown. */
+struct status classifier_check_labels(const struct classifier *c);
+
 /* Parameters and origin are zero, for the caller to fill. ST_INVALID: the task's name, the labels or the shape. */
 struct status classifier_new(struct classifier **out, const char *task, const char *labels,
                              const struct nn_shape *shape);
