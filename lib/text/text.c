@@ -59,29 +59,34 @@ static struct status too_long(size_t size)
     return status_errorf(ST_INVALID, "text of %zu bytes: at most %d are read", size, TEXT_MAX_BYTES);
 }
 
-/* The rules of normalisation, once: into bytes, or where out is NULL into code points. Inlined into its two callers, so
- * that each loses the other's half. */
+/* The rules of normalisation, once: into bytes, or where out is NULL into code points, with their places where these are
+ * asked for. Inlined into its callers, so that each loses the others' parts. */
 static inline __attribute__((always_inline)) struct status clean(const char *text, size_t size, char *out,
-                                                                 uint32_t *points, size_t *n_out)
+                                                                 uint32_t *points, uint32_t *places, size_t *n_out)
 {
     const unsigned char *s = (const unsigned char *)text;
     bool blank = false;
     size_t n = 0, len;
-    uint32_t p = 0;
+    uint32_t p = 0, place = 0, blank_place = 0;
 
-    for (size_t i = 0; i < size; i += len) {
+    for (size_t i = 0; i < size; i += len, place++) {
         len = utf8_next(s + i, size - i, &p);
         if (!len || !p)
             return status_errorf(ST_INVALID, "text: %s at byte %zu", len ? "a NUL" : "not UTF-8", i);
         if (is_blank(p)) {
+            blank_place = blank ? blank_place : place;
             blank = n > 0;
             continue;
         }
+        if (blank && places)
+            places[n] = blank_place;
         if (blank && out)
             out[n++] = ' ';
         else if (blank)
             points[n++] = ' ';
         blank = false;
+        if (places)
+            places[n] = place;
         p = fold(p);
         if (!out) {
             points[n++] = p;
@@ -100,7 +105,7 @@ struct status text_normalise(const char *text, size_t size, char *out, size_t *o
 {
     if (size > TEXT_MAX_BYTES)
         return too_long(size);
-    struct status st = clean(text, size, out, NULL, out_size);
+    struct status st = clean(text, size, out, NULL, NULL, out_size);
     if (!st.code)
         out[*out_size] = '\0';
     return st;
@@ -236,7 +241,7 @@ struct status text_tokenise(struct text_tokens *out, struct arena *arena, const 
         return too_long(size);
     if (size > SHORT_TEXT)
         points = xmalloc((size + 1) * sizeof *points);
-    struct status st = clean(text, size, NULL, points, &n);
+    struct status st = clean(text, size, NULL, points, NULL, &n);
     n = text_clip(points, n, limit);
     if (!n)
         points[n++] = ' ';
@@ -245,4 +250,30 @@ struct status text_tokenise(struct text_tokens *out, struct arena *arena, const 
     if (points != few)
         free(points);
     return st;
+}
+
+struct status text_places(const char *text, size_t size, uint32_t *points, uint32_t *places, size_t *n)
+{
+    return size > TEXT_MAX_BYTES ? too_long(size) : clean(text, size, NULL, points, places, n);
+}
+
+uint32_t text_ngram(const uint32_t *points, size_t k, uint32_t n_buckets)
+{
+    const uint32_t d = n_buckets - 1;
+    uint32_t buckets[3];
+
+    buckets_at(points, k, 0, UINT64_MAX / d + 1, d, buckets);
+    return buckets[k - 1];
+}
+
+size_t text_encode(uint32_t point, char *out)
+{
+    size_t n = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
+
+    out[n] = '\0';
+    for (size_t i = n - 1; i > 0; i--, point >>= 6)
+        out[i] = (char)(0x80 | (point & 0x3f));
+    out[0] = (char)(first[n] | point);
+    return n;
 }

@@ -48,9 +48,21 @@ struct text_tokens {
     uint32_t n_ngrams;
 };
 
-/* All of the above in one go; limit at least 1, n_buckets as in text_ngrams(). Both arrays are taken from the arena, at most 14 * limit bytes and what
- * it adds for alignment. ST_INVALID as text_normalise(); ST_EXHAUSTED: the arena is full. */
+/* All of the above in one go; limit at least 1, n_buckets as in text_ngrams(). Both arrays are taken from the arena, at
+ * most 14 * limit bytes and what it adds for alignment. ST_INVALID as text_normalise(); ST_EXHAUSTED: the arena is full. */
 struct status text_tokenise(struct text_tokens *out, struct arena *arena, const char *text, size_t size, uint32_t limit,
                             uint32_t n_buckets);
+
+/* ---- back from tokens to the text, for whoever explains an answer ---- */
+
+/* The normalised code points, each with its place in the text as it was given, counted in code points from 0; of a run
+ * of white space the place is that of the first. Both arrays have room for `size`. ST_INVALID as text_normalise(). */
+struct status text_places(const char *text, size_t size, uint32_t *points, uint32_t *places, size_t *n);
+
+/* The hashed id of the n-gram of the first k points, k 1 to 3, as in text_ngrams(). */
+uint32_t text_ngram(const uint32_t *points, size_t k, uint32_t n_buckets);
+
+/* The code point in UTF-8 with a NUL; out has room for 5. Returns its bytes. */
+size_t text_encode(uint32_t point, char *out);
 
 #endif

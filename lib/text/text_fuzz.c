@@ -26,6 +26,24 @@ static void check_tokens(const char *text, size_t size, uint32_t limit, uint32_t
     arena_fini(&arena);
 }
 
+/* The normalised text again, from places that rise and lie in the text. */
+static void check_places(const char *text, size_t size, const char *clean)
+{
+    uint32_t *points = xmalloc((size + 1) * sizeof *points), *places = xmalloc((size + 1) * sizeof *places);
+    char encoded[5];
+    size_t n, at = 0;
+
+    require(!text_places(text, size, points, places, &n).code && n <= size);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = text_encode(points[i], encoded);
+        require(!strncmp(clean + at, encoded, len) && places[i] < size && (!i || places[i] > places[i - 1]));
+        at += len;
+    }
+    require(!clean[at]);
+    free(points);
+    free(places);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -38,6 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(!text_normalise(clean, n, again, &m).code && m == n && !memcmp(clean, again, n));
         check_tokens((const char *)data, size, 200, 1 << 16);
         check_tokens((const char *)data, size, 1, 2);
+        check_places((const char *)data, size, clean);
     }
     free(clean);
     free(again);

@@ -202,6 +202,60 @@ static void test_tokenise_keeps_to_the_limit_and_the_arena(void **state)
     arena_fini(&arena);
 }
 
+static void test_places_lead_back_to_the_text(void **state)
+{
+    static const char text[] = "　 Ａb \xe2\x80\x8b\n😀\t";
+    static const uint32_t expected_points[] = {'a', 'b', ' ', 0x1f600}, expected_places[] = {2, 3, 4, 7};
+    uint32_t points[sizeof text], places[sizeof text];
+    size_t n = 0;
+
+    (void)state;
+    assert_int_equal(text_places(text, sizeof text - 1, points, places, &n).code, ST_OK);
+    assert_int_equal(n, COUNT_OF(expected_points));
+    assert_memory_equal(points, expected_points, sizeof expected_points);
+    assert_memory_equal(places, expected_places, sizeof expected_places);
+    assert_int_equal(text_places("\xff", 1, points, places, &n).code, ST_INVALID);
+}
+
+static void test_an_ngram_has_the_id_that_it_has_among_all(void **state)
+{
+    uint32_t points[64], ids[3 * 64];
+    const char *text = "房间很好,very good!";
+    static const uint32_t buckets[] = {2, 17, 65536, 1 << 18};
+
+    (void)state;
+    size_t n = text_decode(text, strlen(text), points);
+    for (size_t b = 0; b < COUNT_OF(buckets); b++) {
+        size_t n_ids = text_ngrams(points, n, buckets[b], ids), n_found = 0;
+        uint8_t *found = xcalloc(buckets[b], 1);
+        for (size_t i = 0; i < n; i++)
+            for (size_t k = 1; k <= 3 && i + k <= n; k++)
+                found[text_ngram(points + i, k, buckets[b])] = 1;
+        for (size_t i = 0; i < n_ids; i++)
+            assert_true(found[ids[i]]);
+        for (size_t i = 0; i < buckets[b]; i++)
+            n_found += found[i];
+        assert_int_equal(n_found, n_ids);
+        free(found);
+    }
+    assert_int_equal(text_ngrams(points, n, 0, ids), 0);
+}
+
+static void test_encode_is_what_decode_reads(void **state)
+{
+    static const uint32_t points[] = {'a', 0x7f, 0x80, 0x7ff, 0x800, 0x597d, 0xffff, 0x10000, 0x10ffff};
+    uint32_t back[4];
+    char out[5];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(points); i++) {
+        size_t size = text_encode(points[i], out);
+        assert_int_equal(strlen(out), size);
+        assert_int_equal(text_decode(out, size, back), 1);
+        assert_int_equal(back[0], points[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +268,9 @@ int main(void)
         cmocka_unit_test(test_clip_keeps_head_and_tail),
         cmocka_unit_test(test_tokenise_does_it_all),
         cmocka_unit_test(test_tokenise_keeps_to_the_limit_and_the_arena),
+        cmocka_unit_test(test_places_lead_back_to_the_text),
+        cmocka_unit_test(test_an_ngram_has_the_id_that_it_has_among_all),
+        cmocka_unit_test(test_encode_is_what_decode_reads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
