@@ -125,7 +125,8 @@ static struct status task_make(int *fd, const char *dir, const char *task)
 static bool is_leftover(const char *name)
 {
     static const char *const prefixes[] = {NEW_PREFIX,   DEL_PREFIX,        "production.",
-                                           "candidate.", PROMOTED_FILE ".", LAST_FILE "."};
+                                           "candidate.", PROMOTED_FILE ".", LAST_FILE ".",
+                                           PARAMETERS_FILE "."};
 
     for (size_t i = 0; i < COUNT_OF(prefixes); i++)
         if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
@@ -611,6 +612,48 @@ struct status store_previous(const char *dir, const char *task, uint64_t *versio
         if (versions[i] < production && versions[i] > *version && version_exists(dir, task, versions[i]))
             *version = versions[i];
     free(versions);
+    return st;
+}
+
+/* ---- parameters ---- */
+
+struct status store_get_parameters(const char *dir, const char *task, struct model_parameters *out)
+{
+    char path[PATH_MAX], *text = NULL;
+    size_t size;
+    struct status st = place_check(dir, task);
+
+    if (st.code)
+        return st;
+    st = fs_read(task_path(path, dir, task, PARAMETERS_FILE), PARAMETERS_MAX_BYTES, &text, &size);
+    if (st.code == ST_NOT_FOUND) {
+        *out = model_parameters_default();
+        return status_ok();
+    }
+    if (st.code == ST_EXHAUSTED)
+        return status_errorf(ST_DATA_LOSS, "%s/%s has over %d bytes", task, PARAMETERS_FILE, PARAMETERS_MAX_BYTES);
+    if (!st.code)
+        st = status_prefix(model_parameters_parse(out, text, size), "%s", task);
+    free(text);
+    return st;
+}
+
+struct status store_set_parameters(const char *dir, const char *task, const struct model_parameters *p)
+{
+    char path[PATH_MAX];
+    int lock;
+    struct status st = place_check(dir, task);
+
+    if (!st.code)
+        st = model_parameters_check(p);
+    if (!st.code)
+        st = task_make(&lock, dir, task);
+    if (st.code)
+        return st;
+    char *text = model_parameters_format(p);
+    st = fs_write_atomic(task_path(path, dir, task, PARAMETERS_FILE), text, strlen(text));
+    free(text);
+    close(lock);
     return st;
 }
 

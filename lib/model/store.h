@@ -4,6 +4,7 @@
  *     DIR/<task>/<version>/SHA256SUMS               digests of every file in the folder, as sha256sum(1) prints them
  *     DIR/<task>/<version>/...                      metrics.jsonl, curve.svg, whatever the publisher gave
  *     DIR/<task>/production, candidate              a pointer: the version's number and a newline, renamed into place
+ *     DIR/<task>/parameters.json                    what an operator has set for the task: parameters.h
  *     DIR/<task>/.promoted                          versions that production has stood on, a line each: where to roll back
  *     DIR/<task>/.last                              the highest version that was ever removed: numbers start above it
  *
@@ -16,6 +17,7 @@
 
 #include "base/base.h"
 #include "model/model.h"
+#include "model/parameters.h"
 
 #include <stdint.h>
 
@@ -70,6 +72,12 @@ struct status store_load(const char *dir, const char *task, uint64_t version, st
  * recorded digest, which is not compared. ST_NOT_FOUND, ST_DATA_LOSS. */
 struct status store_info(const char *dir, const char *task, uint64_t version, struct model **header,
                          uint64_t *size_bytes, uint8_t digest[SHA256_SIZE]);
+
+/* The task's parameters; the defaults where none were set. ST_DATA_LOSS: the file is damaged. */
+struct status store_get_parameters(const char *dir, const char *task, struct model_parameters *out);
+
+/* Replaces them at once; durable when OK. The task needs no version. ST_INVALID: out of range. */
+struct status store_set_parameters(const char *dir, const char *task, const struct model_parameters *p);
 
 /* Removes a version. ST_PRECONDITION: a pointer stands on it. ST_NOT_FOUND. */
 struct status store_remove(const char *dir, const char *task, uint64_t version);

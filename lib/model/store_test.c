@@ -491,6 +491,34 @@ static void test_writers_wait_for_each_other(void **state)
     assert_int_equal(count("sentiment"), 40);
 }
 
+static void test_parameters_of_a_task(void **state)
+{
+    (void)state;
+    struct model_parameters p = {.threshold = 0.75, .max_batch = 8}, read;
+    uint64_t *versions, n_versions = 0;
+    size_t n;
+    char path[PATH_MAX + 64];
+
+    CHECK_OK(store_get_parameters(dir, "sentiment", &read));
+    assert_true(read.threshold == 0.5);
+    CHECK_OK(store_set_parameters(dir, "sentiment", &p)); /* before there is any version */
+    CHECK_OK(store_get_parameters(dir, "sentiment", &read));
+    assert_true(model_parameters_equal(&p, &read));
+    CHECK_OK(publish("sentiment", 1, 4, &n_versions));
+    CHECK_OK(store_list(dir, "sentiment", &versions, &n));
+    assert_int_equal(n, 1);
+    free(versions);
+    p.max_batch = 0;
+    CHECK_CODE(ST_INVALID, store_set_parameters(dir, "sentiment", &p));
+    CHECK_CODE(ST_INVALID, store_set_parameters(dir, "../x", &p));
+    CHECK_CODE(ST_INVALID, store_get_parameters(dir, "../x", &p));
+    CHECK_OK(store_get_parameters(dir, "sentiment", &read));
+    assert_true(read.threshold == 0.75);
+    snprintf(path, sizeof path, "%s/sentiment/%s", dir, PARAMETERS_FILE);
+    CHECK_OK(fs_write_atomic(path, "{\"threshold\": 2}", 16));
+    CHECK_CODE(ST_DATA_LOSS, store_get_parameters(dir, "sentiment", &read));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -501,6 +529,7 @@ int main(void)
         TEST(test_tasks),
         TEST(test_names_that_leave_the_folder_are_refused),
         TEST(test_pointers_move),
+        TEST(test_parameters_of_a_task),
         TEST(test_damaged_pointers_are_named),
         TEST(test_rollback_passes_over_what_was_never_in_production),
         TEST(test_numbers_are_never_used_twice),
