@@ -113,9 +113,7 @@ struct status model_parameters_parse(struct model_parameters *out, const char *t
         json_decref(root);
         return status_errorf(ST_DATA_LOSS, "%s is not a JSON object", PARAMETERS_FILE);
     }
-    json_object_foreach(root, name, value)
-        if (!st.code)
-            st = member_parse(&p, name, value);
+    json_object_foreach(root, name, value) if (!st.code) st = member_parse(&p, name, value);
     json_decref(root);
     if (st.code)
         return status_errorf(ST_DATA_LOSS, "%s: %.160s", PARAMETERS_FILE, st.msg);

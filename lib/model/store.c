@@ -124,9 +124,8 @@ static struct status task_make(int *fd, const char *dir, const char *task)
 /* What a crash can leave in a task's folder: folders on their way in or out, and files that were not renamed. */
 static bool is_leftover(const char *name)
 {
-    static const char *const prefixes[] = {NEW_PREFIX,   DEL_PREFIX,        "production.",
-                                           "candidate.", PROMOTED_FILE ".", LAST_FILE ".",
-                                           PARAMETERS_FILE "."};
+    static const char *const prefixes[] = {NEW_PREFIX,        DEL_PREFIX,    "production.",      "candidate.",
+                                           PROMOTED_FILE ".", LAST_FILE ".", PARAMETERS_FILE "."};
 
     for (size_t i = 0; i < COUNT_OF(prefixes); i++)
         if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)

@@ -129,7 +129,7 @@ static bool probabilities_fill(struct arena *a, Bloginfer__V1__Classification *o
 }
 
 static struct status results_fill(struct arena *a, Bloginfer__V1__ClassifyResponse *rep, const struct work *w,
-                                  const struct classifier *c)
+                                  const struct classifier *c, double threshold)
 {
     size_t C = c->shape.classes;
     char **labels = labels_copy(a, c);
@@ -140,7 +140,7 @@ static struct status results_fill(struct arena *a, Bloginfer__V1__ClassifyRespon
         return no_room();
     for (size_t i = 0; i < w->n; i++) {
         bloginfer__v1__classification__init(&rows[i]);
-        rows[i].label = labels[classifier_label(c, w->probs + i * C, CLASSIFIER_THRESHOLD, &rows[i].prob)];
+        rows[i].label = labels[classifier_label(c, w->probs + i * C, threshold, &rows[i].prob)];
         if (!probabilities_fill(a, &rows[i], labels, w->probs + i * C, C))
             return no_room();
         rep->results[i] = &rows[i];
@@ -166,7 +166,7 @@ static struct status answer(const struct classify *c, struct rpc_call *call, str
     if (!st.code)
         st = predict(c, &w, call, m);
     if (!st.code)
-        st = results_fill(a, rep, &w, m->classifier);
+        st = results_fill(a, rep, &w, m->classifier, served_parameters(m).threshold);
     if (!st.code)
         metric_add(c->texts, (double)w.n, rep->task);
     return st;
@@ -183,7 +183,8 @@ static struct status classify(struct rpc_call *call, const void *in, void *out)
 
     if (req->n_texts < 1 || req->n_texts > CLASSIFY_MAX)
         return status_errorf(ST_INVALID, "texts: %zu given, must be 1 to %d", req->n_texts, CLASSIFY_MAX);
-    struct status st = served_acquire(c->served, req->task[0] ? req->task : CLASSIFY_TASK, &m);
+    const struct served_query q = {.task = req->task[0] ? req->task : CLASSIFY_TASK};
+    struct status st = served_acquire(c->served, &q, &m);
     if (!st.code)
         st = answer(c, call, m, req, out);
     served_release(m);
@@ -210,7 +211,7 @@ static struct status list_served_models(struct rpc_call *call, const void *in, v
 {
     const struct classify *c = rpc_service(call);
     Bloginfer__V1__ListServedModelsResponse *rep = out;
-    struct served_model *models[STORE_MAX_TASKS];
+    struct served_model *models[SERVED_MAX_MODELS];
     struct arena *a = rpc_arena(call);
     size_t n = served_acquire_all(c->served, models);
     Bloginfer__V1__ServedModel *rows = arena_alloc(a, n * sizeof *rows);

@@ -32,7 +32,7 @@ static int setup(void **state)
     testing_setup(state);
     CHECK_OK(rpc_server_new(&server, &config));
     CHECK_OK(rpc_server_add(server, SERVICE, classify_methods, classify_n_methods, &service));
-    served_start(&served, &(struct served_config){testing_dir, 10, NULL, NULL});
+    served_start(&served, &(struct served_config){.dir = testing_dir, .poll_ms = 10});
     classify_init(&service, served);
     CHECK_OK(rpc_server_start(server));
     snprintf(target, sizeof target, "127.0.0.1:%d", rpc_server_port(server));
@@ -74,7 +74,7 @@ static void serve(const char *task, const char *labels, uint32_t classes, uint64
 
     testing_promote(task, version);
     while (now != version && clock_now() < end) {
-        now = served_acquire(served, task, &m).code ? 0 : m->version;
+        now = served_acquire(served, &(struct served_query){.task = task}, &m).code ? 0 : m->version;
         served_release(m);
         clock_sleep_ms(1);
     }

@@ -79,7 +79,7 @@ int main(int argc, char **argv)
     rpc_server_set_serving(server, "", false);
     rpc_server_set_serving(server, CLASSIFY_SERVICE, false);
     char *dir = store_dir(&set);
-    const struct served_config serve = {dir, set.poll_ms, serving, server};
+    const struct served_config serve = {.dir = dir, .poll_ms = set.poll_ms, .first = serving, .ctx = server};
     served_start(&served, &serve);
     classify_init(&classify, served);
     or_die(rpc_server_start(server));

@@ -1,25 +1,39 @@
-/* served.c - see served.h. A pointer swap under a mutex and a count in each model: a call holds the mutex for an
- * increment, the watcher for an assignment, and all slow work happens outside. */
+/* served.c - see served.h. Each task has two pointers to models, under one mutex; a model stays in the list of all while
+ * anybody holds it, and can be acquired while it is `visible`: while a pointer stands on it or a load asks for it. The
+ * service's own reference lasts that long. A call holds the mutex for a look-up, the watcher for a few assignments;
+ * whatever is slow is done by the loader. */
 #include "served.h"
 
+#include "loader.h"
 #include "metrics/metrics.h"
-#include "text/text.h"
 
-#include <math.h>
+#include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define RETRY_MS 30000 /* until a version that was refused is looked at again: it may have been a fault of reading */
 
-struct slot {
-    char task[STORE_TASK_MAX + 1];
-    struct served_model *model; /* guarded by mu */
-
-    /* The watcher's own. */
+/* A pointer of the store, as its watcher sees it. */
+struct watched {
     uint64_t refused; /* version that did not load; 0: none */
     int64_t retry;    /* when it is tried again */
-    bool unreadable;  /* the pointer; said once */
+    bool unreadable;  /* said once */
+};
+
+struct served_task {
+    char name[STORE_TASK_MAX + 1];
+    struct served *served;
+
+    /* The watcher's own. */
+    struct watched watched[2]; /* by enum store_pointer */
+    bool damaged;              /* its parameters; said once */
+
+    /* Guarded by served->mu. */
+    struct served_model *alias[2]; /* by enum store_pointer; NULL: none */
+    struct model_parameters parameters;
 };
 
 struct served {
@@ -27,57 +41,204 @@ struct served {
     int64_t poll_ms;
     void (*first)(void *ctx);
     void *ctx;
-    struct metric *versions, *loads;
+    const struct served_builtin *builtin;
+    size_t n_builtin;
+    struct loader *loader;
+    struct metric *versions, *candidates, *loads;
     bool unreadable; /* the store, said once; the watcher's own */
     bool frozen;     /* the watcher is joined */
     pthread_t watcher;
 
     pthread_mutex_t mu; /* guards all below */
-    pthread_cond_t wake;
-    bool stop;
-    struct slot slots[STORE_MAX_TASKS];
-    size_t n_slots;
+    pthread_cond_t wake, gone;
+    bool stop, loading;
+    struct served_task tasks[STORE_MAX_TASKS];
+    size_t n_tasks;
+    struct served_model *models; /* all that live, newest first */
+    size_t n_loaded;             /* by served_load() */
+    uint64_t serial;
 };
 
+static const char *const alias_names[] = {[STORE_PRODUCTION] = "production", [STORE_CANDIDATE] = "candidate"};
+
 /* ---- models ---- */
+
+static struct served_task *task_find_locked(struct served *s, const char *name)
+{
+    for (size_t i = 0; i < s->n_tasks; i++)
+        if (strcmp(s->tasks[i].name, name) == 0)
+            return &s->tasks[i];
+    return NULL;
+}
+
+static struct served_model *model_find_locked(const struct served_task *t, uint64_t version)
+{
+    for (struct served_model *m = t->served->models; m; m = m->next)
+        if (m->visible && m->task == t && m->version == version)
+            return m;
+    return NULL;
+}
+
+static struct served_model *model_hold_locked(struct served_model *m)
+{
+    atomic_fetch_add(&m->refs, 1);
+    return m;
+}
+
+/* Takes in a model that was loaded: itself, or the one that others have loaded meanwhile (then *twin is m). */
+static struct served_model *model_adopt_locked(struct served_task *t, struct served_model *m,
+                                               struct served_model **twin)
+{
+    struct served *s = t->served;
+    struct served_model *there = model_find_locked(t, m->version);
+
+    *twin = there ? m : NULL;
+    if (there)
+        return there;
+    m->task = t;
+    m->visible = true;
+    m->serial = ++s->serial;
+    m->next = s->models;
+    s->models = m;
+    return m;
+}
+
+/* After a pointer or a load has left m: gives back the service's reference when nothing needs m any more, to be
+ * released outside of the lock; else NULL. */
+static struct served_model *model_leave_locked(struct served_model *m)
+{
+    if (!m || !m->visible || m->loads || m->task->alias[0] == m || m->task->alias[1] == m)
+        return NULL;
+    m->visible = false;
+    return m;
+}
+
+static void model_forget_locked(struct served *s, struct served_model *m)
+{
+    struct served_model **at = &s->models;
+
+    while (*at != m)
+        at = &(*at)->next;
+    *at = m->next;
+}
 
 void served_release(struct served_model *m)
 {
     if (!m || atomic_fetch_sub(&m->refs, 1) != 1)
         return;
-    workspaces_free(m->workspaces);
-    classifier_free(m->classifier);
-    free(m);
-}
-
-static struct slot *slot_find_locked(struct served *s, const char *task)
-{
-    for (size_t i = 0; i < s->n_slots; i++)
-        if (strcmp(s->slots[i].task, task) == 0)
-            return &s->slots[i];
-    return NULL;
-}
-
-struct status served_acquire(struct served *s, const char *task, struct served_model **out)
-{
-    struct slot *slot;
-
-    *out = NULL;
+    struct served *s = m->task->served;
     pthread_mutex_lock(&s->mu);
-    slot = slot_find_locked(s, task);
-    if (slot && slot->model) {
-        *out = slot->model;
-        atomic_fetch_add(&(*out)->refs, 1);
-    }
+    model_forget_locked(s, m);
+    pthread_cond_broadcast(&s->gone);
     pthread_mutex_unlock(&s->mu);
-    if (*out)
-        return status_ok();
-    if (!slot && !classifier_task_labels(task)) {
-        struct status st = store_task_check(task);
-        return st.code ? st : status_errorf(ST_NOT_FOUND, "task %s is not known here", task);
-    }
+    loader_discard(s->loader, m);
+}
+
+/* ---- who answers ---- */
+
+const char *served_version_text(uint64_t version, char *text)
+{
+    if (version)
+        snprintf(text, SERVED_TEXT_MAX, "%" PRIu64, version);
+    else
+        snprintf(text, SERVED_TEXT_MAX, "%s", SERVED_BUILTIN);
+    return text;
+}
+
+/* One spelling a version: no sign, no leading zero. */
+static bool version_parse(const char *text, uint64_t *version)
+{
+    char *end;
+
+    errno = 0;
+    *version = strtoull(text, &end, 10);
+    return *text >= '1' && *text <= '9' && !*end && !errno;
+}
+
+/* The model of a version's name; NULL: there is none. ST_INVALID: it is no name. */
+static struct status named_find_locked(const struct served_task *t, const char *name, struct served_model **out)
+{
+    uint64_t version = 0;
+
+    for (size_t i = 0; i < COUNT_OF(alias_names); i++)
+        if (strcmp(name, alias_names[i]) == 0) {
+            *out = t->alias[i];
+            return status_ok();
+        }
+    if (strcmp(name, SERVED_BUILTIN) != 0 && !version_parse(name, &version))
+        return status_errorf(ST_INVALID, "version %.40s: must be a number from 1, production, candidate or %s", name,
+                             SERVED_BUILTIN);
+    *out = model_find_locked(t, version);
+    return status_ok();
+}
+
+static struct status nothing_there(const char *task)
+{
     return status_errorf(ST_PRECONDITION, "no model of task %s is in production yet: train one or promote a version",
                          task);
+}
+
+static struct status task_missing(const char *task)
+{
+    struct status st = store_task_check(task);
+
+    if (!st.code && !classifier_task_labels(task))
+        st = status_errorf(ST_NOT_FOUND, "task %s is not known here", task);
+    return st.code ? st : nothing_there(task);
+}
+
+/* "... served are 7 (production), 8 (candidate), 3" */
+static struct status version_missing_locked(const struct served_task *t, const char *name)
+{
+    struct buf list = BUF_INIT(STATUS_MSG_SIZE);
+    char text[SERVED_TEXT_MAX];
+
+    for (const struct served_model *m = t->served->models; m; m = m->next)
+        if (m->visible && m->task == t)
+            buf_printf(&list, "%s%s%s%s", list.size ? ", " : "", served_version_text(m->version, text),
+                       m == t->alias[STORE_PRODUCTION] ? " (production)" : "",
+                       m == t->alias[STORE_CANDIDATE] ? " (candidate)" : "");
+    struct status st = list.size ? status_errorf(ST_NOT_FOUND, "%s has no version %.40s in service: served are %s",
+                                                 t->name, name, list.data)
+                                 : nothing_there(t->name);
+    buf_fini(&list);
+    return st;
+}
+
+static struct status acquire_locked(struct served *s, const struct served_query *q, struct served_model **out)
+{
+    const char *name = q->version && q->version[0] ? q->version : NULL;
+    struct served_task *t = task_find_locked(s, q->task);
+    struct status st = status_ok();
+
+    if (!t)
+        return task_missing(q->task);
+    if (name)
+        st = named_find_locked(t, name, out);
+    else
+        *out = t->alias[STORE_PRODUCTION];
+    if (!st.code && !*out)
+        st = name ? version_missing_locked(t, name) : nothing_there(t->name);
+    if (!st.code)
+        model_hold_locked(*out);
+    return st;
+}
+
+struct status served_acquire(struct served *s, const struct served_query *q, struct served_model **out)
+{
+    *out = NULL;
+    pthread_mutex_lock(&s->mu);
+    struct status st = acquire_locked(s, q, out);
+    pthread_mutex_unlock(&s->mu);
+    return st;
+}
+
+static int by_task_and_version(const void *a, const void *b)
+{
+    const struct served_model *const *x = a, *const *y = b;
+    int order = strcmp((*x)->task->name, (*y)->task->name);
+
+    return order ? order : ((*x)->version > (*y)->version) - ((*x)->version < (*y)->version);
 }
 
 size_t served_acquire_all(struct served *s, struct served_model **models)
@@ -85,13 +246,33 @@ size_t served_acquire_all(struct served *s, struct served_model **models)
     size_t n = 0;
 
     pthread_mutex_lock(&s->mu);
-    for (size_t i = 0; i < s->n_slots; i++)
-        if (s->slots[i].model) {
-            models[n] = s->slots[i].model;
-            atomic_fetch_add(&models[n++]->refs, 1);
-        }
+    for (struct served_model *m = s->models; m; m = m->next)
+        if (m->visible)
+            models[n++] = model_hold_locked(m);
     pthread_mutex_unlock(&s->mu);
+    qsort(models, n, sizeof *models, by_task_and_version);
     return n;
+}
+
+struct served_state served_state(const struct served_model *m)
+{
+    const struct served_task *t = m->task;
+
+    pthread_mutex_lock(&t->served->mu);
+    const struct served_state state = {.parameters = t->parameters,
+                                       .production = t->alias[STORE_PRODUCTION] == m,
+                                       .candidate = t->alias[STORE_CANDIDATE] == m,
+                                       .loads = m->loads};
+    pthread_mutex_unlock(&t->served->mu);
+    return state;
+}
+
+struct model_parameters served_parameters(const struct served_model *m)
+{
+    pthread_mutex_lock(&m->task->served->mu);
+    const struct model_parameters p = m->task->parameters;
+    pthread_mutex_unlock(&m->task->served->mu);
+    return p;
 }
 
 struct status served_ready(void *served)
@@ -100,130 +281,142 @@ struct status served_ready(void *served)
     bool any = false;
 
     pthread_mutex_lock(&s->mu);
-    for (size_t i = 0; i < s->n_slots; i++)
-        any |= s->slots[i].model != NULL;
+    for (size_t i = 0; i < s->n_tasks; i++)
+        any |= s->tasks[i].alias[STORE_PRODUCTION] != NULL;
     pthread_mutex_unlock(&s->mu);
     return any ? status_ok() : status_errorf(ST_PRECONDITION, "no model is in production yet");
 }
 
-/* ---- loading, on the watcher's thread ---- */
-
-/* One real text through the model: its memory is touched, and its probabilities have to be some. */
-static struct status warm_up(struct served_model *m)
+const char *served_dir(const struct served *s)
 {
-    static const char text[] = "第一次运行 warm up";
-    const struct nn_shape *shape = &m->classifier->shape;
-    float probs[NN_MAX_CLASSES], sum = 0;
-    struct text_tokens tokens;
-    struct arena arena;
-
-    arena_init(&arena, 1 << 20);
-    struct status st = text_tokenise(&tokens, &arena, text, sizeof text - 1, shape->max_tokens, shape->buckets);
-    if (!st.code) {
-        const struct nn_example example = {tokens.ids, tokens.n_ids, tokens.ngrams, tokens.n_ngrams, 0};
-        struct nn_workspace *ws = workspaces_take(m->workspaces);
-        nn_predict(ws, m->classifier->params, &example, 1, probs);
-        workspaces_give(m->workspaces, ws);
-        for (uint32_t i = 0; i < shape->classes; i++)
-            sum += probs[i];
-        if (!(fabsf(sum - 1) < 1e-3f))
-            st = status_errorf(ST_DATA_LOSS, "its probabilities add up to %g", (double)sum);
-    }
-    arena_fini(&arena);
-    return st;
+    return s->dir;
 }
 
-static struct status model_load(const char *dir, const char *task, uint64_t version, struct served_model **out)
-{
-    struct model *file = NULL;
-    uint8_t digest[SHA256_SIZE];
-    struct served_model *m = xcalloc(1, sizeof *m);
-    struct status st = store_load(dir, task, version, &file, digest);
+/* ---- pointers, on the watcher's thread ---- */
 
-    m->refs = 1;
-    m->version = version;
-    if (!st.code)
-        st = classifier_from_model(&m->classifier, file);
-    model_free(file);
-    if (!st.code && strcmp(m->classifier->task, task) != 0)
-        st = status_errorf(ST_DATA_LOSS, "it is a model of task %s", m->classifier->task);
-    if (!st.code) {
-        hex_encode(digest, sizeof digest, m->sha256);
-        m->workspaces = workspaces_new(&m->classifier->shape);
-        st = warm_up(m);
-    }
-    if (st.code)
-        served_release(m);
-    else
-        *out = m;
-    return st;
-}
-
-/* Puts m into service; what it replaces goes when its last call has. */
-static void swap(struct served *s, struct slot *slot, struct served_model *m)
+static struct served_task *task_make(struct served *s, const char *name)
 {
     pthread_mutex_lock(&s->mu);
-    struct served_model *old = slot->model;
-    slot->model = m;
+    struct served_task *t = task_find_locked(s, name);
+    if (!t && s->n_tasks < COUNT_OF(s->tasks)) {
+        t = &s->tasks[s->n_tasks++];
+        t->served = s;
+        t->parameters = model_parameters_default();
+        memcpy(t->name, name, strlen(name) + 1); /* the name of a task fits */
+    }
     pthread_mutex_unlock(&s->mu);
-    metric_set(s->versions, (double)m->version, slot->task);
-    served_release(old);
-    if (!old && s->first)
+    return t;
+}
+
+/* Points an alias at a model that was loaded, or at one that is in service already, or (version 0, NULL) at nothing.
+ * False: no such version is in service. */
+static bool alias_move(struct served_task *t, enum store_pointer which, uint64_t version, struct served_model *loaded)
+{
+    struct served *s = t->served;
+    struct served_model *twin = NULL, *m;
+
+    pthread_mutex_lock(&s->mu);
+    m = loaded ? model_adopt_locked(t, loaded, &twin) : version ? model_find_locked(t, version) : NULL;
+    struct served_model *old = t->alias[which];
+    bool found = m || (!version && !loaded), is_first = m && !old && which == STORE_PRODUCTION;
+    if (found)
+        t->alias[which] = m;
+    struct served_model *left = found ? model_leave_locked(old) : NULL;
+    pthread_mutex_unlock(&s->mu);
+    if (found)
+        metric_set(which == STORE_PRODUCTION ? s->versions : s->candidates, m ? (double)m->version : 0, t->name);
+    if (twin)
+        loader_discard(s->loader, twin);
+    served_release(left);
+    if (is_first && s->first)
         s->first(s->ctx);
+    return found;
 }
 
-static void refuse(struct served *s, struct slot *slot, uint64_t version, uint64_t serving, const char *why)
+static void refuse(struct served_task *t, enum store_pointer which, uint64_t version, const char *why)
 {
-    if (slot->refused != version)
-        log_error("model_refused", log_s("task", slot->task), log_i("version", (int64_t)version), log_s("error", why),
-                  log_i("serving", (int64_t)serving));
-    metric_add(s->loads, 1, slot->task, "refused");
-    slot->refused = version;
-    slot->retry = clock_after_ms(RETRY_MS);
+    struct watched *w = &t->watched[which];
+
+    if (w->refused != version)
+        log_error("model_refused", log_s("task", t->name), log_s("pointer", alias_names[which]),
+                  log_i("version", (int64_t)version), log_s("error", why));
+    metric_add(t->served->loads, 1, t->name, "refused");
+    w->refused = version;
+    w->retry = clock_after_ms(RETRY_MS);
 }
 
-static void reload(struct served *s, struct slot *slot, uint64_t version, uint64_t serving)
+static struct status load(struct served *s, const struct loader_source *source, struct served_model **out)
 {
-    struct served_model *m = NULL;
     int64_t start = clock_now();
-    struct status st = model_load(s->dir, slot->task, version, &m);
+    struct status st = loader_load(s->loader, source, out);
 
-    if (st.code) {
-        refuse(s, slot, version, serving, st.msg);
+    if (st.code)
+        return st;
+    log_info("model_loaded", log_s("task", source->task), log_i("version", (int64_t)source->version),
+             log_i("parameters", (int64_t)(*out)->classifier->n_params), log_f("seconds", clock_seconds(start)));
+    metric_add(s->loads, 1, source->task, "ok");
+    return st;
+}
+
+/* The pointer stands on another version than the one in service. */
+static void follow(struct served_task *t, enum store_pointer which, uint64_t version)
+{
+    struct watched *w = &t->watched[which];
+    const struct loader_source source = {.task = t->name, .version = version};
+    struct served_model *m = NULL;
+
+    if (version == w->refused && clock_now() < w->retry)
         return;
+    if (!alias_move(t, which, version, NULL)) {
+        struct status st = load(t->served, &source, &m);
+        if (st.code) {
+            refuse(t, which, version, st.msg);
+            if (which == STORE_CANDIDATE) /* an older candidate is not what is to be tried */
+                alias_move(t, which, 0, NULL);
+            return;
+        }
+        alias_move(t, which, version, m);
     }
-    log_info("model_loaded", log_s("task", slot->task), log_i("version", (int64_t)version),
-             log_i("instead_of", (int64_t)serving), log_i("parameters", (int64_t)m->classifier->n_params),
-             log_f("seconds", clock_seconds(start)));
-    metric_add(s->loads, 1, slot->task, "ok");
-    slot->refused = 0;
-    swap(s, slot, m);
+    w->refused = 0;
+    log_info("model_in_service", log_s("task", t->name), log_s("as", alias_names[which]),
+             log_i("version", (int64_t)version));
 }
 
-static void slot_poll(struct served *s, struct slot *slot)
+/* Production stays where it is when its pointer is cleared; a candidate goes. */
+static void pointer_poll(struct served_task *t, enum store_pointer which)
 {
-    uint64_t version = 0, serving = slot->model ? slot->model->version : 0; /* only this thread changes it */
-    struct status st = store_get_pointer(s->dir, slot->task, STORE_PRODUCTION, &version);
+    const struct served_model *now = t->alias[which]; /* only this thread changes it */
+    uint64_t version = 0;
+    struct status st = store_get_pointer(t->served->dir, t->name, which, &version);
 
-    if (st.code && !slot->unreadable)
-        log_error("pointer_unreadable", log_s("task", slot->task), log_s("error", st.msg));
-    slot->unreadable = st.code != ST_OK;
-    if (st.code || !version || version == serving || (version == slot->refused && clock_now() < slot->retry))
+    if (st.code && !t->watched[which].unreadable)
+        log_error("pointer_unreadable", log_s("task", t->name), log_s("error", st.msg));
+    t->watched[which].unreadable = st.code != ST_OK;
+    if (st.code || (now && now->version == version))
         return;
-    reload(s, slot, version, serving);
+    if (version)
+        follow(t, which, version);
+    else if (which == STORE_CANDIDATE && now)
+        alias_move(t, which, 0, NULL);
 }
 
-/* The slot of a task, a new one where there was none; NULL: they are all taken. */
-static struct slot *slot_make(struct served *s, const char *task)
+static void parameters_poll(struct served_task *t)
 {
+    struct served *s = t->served;
+    struct model_parameters p;
+    struct status st = store_get_parameters(s->dir, t->name, &p);
+
+    if (st.code && !t->damaged)
+        log_error("parameters_refused", log_s("task", t->name), log_s("error", st.msg));
+    t->damaged = st.code != ST_OK;
+    if (st.code || model_parameters_equal(&p, &t->parameters)) /* only this thread changes them */
+        return;
     pthread_mutex_lock(&s->mu);
-    struct slot *slot = slot_find_locked(s, task);
-    if (!slot && s->n_slots < COUNT_OF(s->slots)) {
-        slot = &s->slots[s->n_slots++];
-        memcpy(slot->task, task, strlen(task) + 1); /* store_tasks() gives names that fit */
-    }
+    t->parameters = p;
     pthread_mutex_unlock(&s->mu);
-    return slot;
+    log_info("parameters", log_s("task", t->name), log_f("threshold", p.threshold), log_i("max_batch", p.max_batch),
+             log_i("max_queue_delay_us", p.max_queue_delay_us), log_f("canary_percent", p.canary_percent),
+             log_f("shadow_percent", p.shadow_percent));
 }
 
 static void poll_store(struct served *s)
@@ -236,9 +429,12 @@ static void poll_store(struct served *s)
         log_error("store_unreadable", log_s("error", st.msg));
     s->unreadable = st.code != ST_OK;
     for (size_t i = 0; i < n; i++) {
-        struct slot *slot = slot_make(s, tasks[i]);
-        if (slot)
-            slot_poll(s, slot);
+        struct served_task *t = task_make(s, tasks[i]);
+        if (!t)
+            continue;
+        parameters_poll(t);
+        pointer_poll(t, STORE_PRODUCTION);
+        pointer_poll(t, STORE_CANDIDATE);
     }
     free(tasks);
 }
@@ -260,7 +456,152 @@ static void *watch(void *arg)
     return NULL;
 }
 
+/* ---- versions by number ---- */
+
+/* Counts a load of m, which is visible. */
+static struct status count_load_locked(struct served *s, struct served_model *m)
+{
+    if (!m->loads && s->n_loaded == SERVED_MAX_LOADED)
+        return status_errorf(ST_EXHAUSTED, "%d versions are loaded: unload one first", SERVED_MAX_LOADED);
+    s->n_loaded += !m->loads;
+    m->loads++;
+    return status_ok();
+}
+
+/* *present: it was there, and is counted. Otherwise, when OK, the caller has the turn to load it. */
+static struct status load_begin(struct served *s, const char *task, uint64_t version, bool *present)
+{
+    struct status st = status_ok();
+
+    pthread_mutex_lock(&s->mu);
+    struct served_task *t = task_find_locked(s, task);
+    struct served_model *m = t ? model_find_locked(t, version) : NULL;
+    *present = m != NULL;
+    if (m)
+        st = count_load_locked(s, m);
+    else if (s->stop)
+        st = status_errorf(ST_UNAVAILABLE, "the service stops");
+    else if (s->n_loaded == SERVED_MAX_LOADED)
+        st = status_errorf(ST_EXHAUSTED, "%d versions are loaded: unload one first", SERVED_MAX_LOADED);
+    else if (s->loading)
+        st = status_errorf(ST_UNAVAILABLE, "another version is being loaded: try again");
+    else
+        s->loading = true;
+    pthread_mutex_unlock(&s->mu);
+    return st;
+}
+
+/* Gives the turn back; m: what was loaded, NULL: nothing. */
+static struct status load_end(struct served *s, const char *task, struct served_model *m)
+{
+    struct served_task *t = m ? task_make(s, task) : NULL;
+    struct served_model *twin = NULL, *left = NULL;
+    struct status st = status_ok();
+
+    pthread_mutex_lock(&s->mu);
+    if (t) {
+        m = model_adopt_locked(t, m, &twin);
+        st = count_load_locked(s, m);
+        left = st.code ? model_leave_locked(m) : NULL;
+    } else if (m) {
+        st = status_errorf(ST_EXHAUSTED, "there are %d tasks", STORE_MAX_TASKS);
+        twin = m;
+    }
+    s->loading = false;
+    pthread_cond_broadcast(&s->gone);
+    pthread_mutex_unlock(&s->mu);
+    if (twin)
+        loader_discard(s->loader, twin);
+    served_release(left);
+    return st;
+}
+
+struct status served_load(struct served *s, const char *task, uint64_t version)
+{
+    const struct loader_source source = {.task = task, .version = version};
+    struct served_model *m = NULL;
+    bool present = false;
+    struct status st = store_task_check(task);
+
+    if (!st.code && !version)
+        st = status_errorf(ST_INVALID, "version 0: must be at least 1");
+    if (!st.code)
+        st = load_begin(s, task, version, &present);
+    if (st.code || present)
+        return st;
+    st = load(s, &source, &m);
+    struct status ended = load_end(s, task, m);
+    return st.code ? st : ended;
+}
+
+static bool lives_locked(const struct served *s, uint64_t serial)
+{
+    for (const struct served_model *m = s->models; m; m = m->next)
+        if (m->serial == serial)
+            return true;
+    return false;
+}
+
+/* Until nobody holds it. */
+static struct status await_gone_locked(struct served *s, uint64_t serial, int64_t deadline)
+{
+    struct timespec until = clock_timespec(deadline);
+
+    while (lives_locked(s, serial))
+        if (pthread_cond_timedwait(&s->gone, &s->mu, &until) == ETIMEDOUT)
+            return status_errorf(ST_DEADLINE, "it is unloaded, but calls that use it have not ended yet");
+    return status_ok();
+}
+
+struct status served_unload(struct served *s, const char *task, uint64_t version, int64_t deadline)
+{
+    struct served_model *left = NULL;
+    struct status st = status_ok();
+
+    pthread_mutex_lock(&s->mu);
+    struct served_task *t = task_find_locked(s, task);
+    struct served_model *m = t ? model_find_locked(t, version) : NULL;
+    uint64_t serial = m ? m->serial : 0;
+    if (!m) {
+        st = status_errorf(ST_NOT_FOUND, "%.40s has no version %" PRIu64 " in service", task, version);
+    } else if (!m->loads) {
+        st = status_errorf(ST_PRECONDITION, "%s version %" PRIu64 " serves as %s: move the pointer instead", t->name,
+                           version, alias_names[m == t->alias[STORE_PRODUCTION] ? STORE_PRODUCTION : STORE_CANDIDATE]);
+    } else if (--m->loads == 0) {
+        s->n_loaded--;
+        left = model_leave_locked(m);
+    }
+    pthread_mutex_unlock(&s->mu);
+    if (!left)
+        return st;
+    served_release(left);
+    log_info("model_unloaded", log_s("task", task), log_i("version", (int64_t)version));
+    pthread_mutex_lock(&s->mu);
+    st = await_gone_locked(s, serial, deadline);
+    pthread_mutex_unlock(&s->mu);
+    return st;
+}
+
 /* ---- start and stop ---- */
+
+/* For the tasks that have nothing else. */
+static void load_builtin(struct served *s)
+{
+    for (size_t i = 0; i < s->n_builtin; i++) {
+        const struct served_builtin *b = &s->builtin[i];
+        const struct loader_source source = {b->task, 0, b->data, b->size};
+        struct served_task *t = task_make(s, b->task);
+        struct served_model *m = NULL;
+
+        if (!t || t->alias[STORE_PRODUCTION])
+            continue;
+        struct status st = load(s, &source, &m);
+        if (st.code)
+            log_error("builtin_refused", log_s("task", b->task), log_s("error", st.msg));
+        else
+            alias_move(t, STORE_PRODUCTION, 0, m);
+    }
+}
 
 void served_start(struct served **out, const struct served_config *config)
 {
@@ -270,11 +611,19 @@ void served_start(struct served **out, const struct served_config *config)
     s->poll_ms = config->poll_ms;
     s->first = config->first;
     s->ctx = config->ctx;
-    s->versions = metric_gauge("bloginfer_model_version", "Version of the model in service.", "task");
+    s->builtin = config->builtin;
+    s->n_builtin = config->n_builtin;
+    s->versions =
+        metric_gauge("bloginfer_model_version", "Version of the model in service; 0: the built-in one.", "task");
+    s->candidates = metric_gauge("bloginfer_model_candidate_version", "Version of the candidate; 0: none.", "task");
     s->loads = metric_counter("bloginfer_model_loads_total", "Versions that were loaded, or refused.", "task,result");
     pthread_mutex_init(&s->mu, NULL);
     cond_init_monotonic(&s->wake);
+    cond_init_monotonic(&s->gone);
+    loader_start(&s->loader, s->dir);
     poll_store(s);
+    load_builtin(s);
+    loader_lower_priority(s->loader);
     s->watcher = thread_start("model-watch", 0, watch, s);
     *out = s;
 }
@@ -286,9 +635,29 @@ void served_freeze(struct served *s)
     pthread_mutex_lock(&s->mu);
     s->stop = true;
     pthread_cond_signal(&s->wake);
+    while (s->loading)
+        pthread_cond_wait(&s->gone, &s->mu);
     pthread_mutex_unlock(&s->mu);
     pthread_join(s->watcher, NULL);
     s->frozen = true;
+}
+
+/* Everything leaves service. */
+static void retire_all(struct served *s)
+{
+    struct served_model *m;
+
+    for (;;) {
+        pthread_mutex_lock(&s->mu);
+        for (m = s->models; m && !m->visible; m = m->next)
+            continue;
+        if (m)
+            m->visible = false;
+        pthread_mutex_unlock(&s->mu);
+        if (!m)
+            return;
+        served_release(m);
+    }
 }
 
 void served_stop(struct served *s)
@@ -296,8 +665,9 @@ void served_stop(struct served *s)
     if (!s)
         return;
     served_freeze(s);
-    for (size_t i = 0; i < s->n_slots; i++)
-        served_release(s->slots[i].model);
+    retire_all(s);
+    loader_stop(s->loader);
+    pthread_cond_destroy(&s->gone);
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->mu);
     free(s->dir);

@@ -1,7 +1,10 @@
-/* served.h - the models in service, one a task: what stands in production in the store, loaded, verified and warmed up
- * beside the old one and then put in its place at once. Whoever holds the old one goes on with it; the last to leave
- * frees it. Nothing that does not verify ever gets here, and the old model goes on serving, also when the pointer or
- * the whole store disappears. The store is only read. Thread-safe, except served_freeze() and served_stop(). */
+/* served.h - the models in service. A task has the versions that `production` and `candidate` stand on in the store,
+ * and those that were loaded by number; the built-in model, version 0, serves where there is no production version.
+ *
+ * A version is loaded, verified and warmed up beside the others, on a thread of low priority, and then put in its place
+ * at once. Whoever holds the old one goes on with it; when the last has left, that thread frees it: no call waits for
+ * either. Nothing that does not verify ever gets here, and the old model goes on serving, also when the pointer or the
+ * whole store disappears. The store is only read. Thread-safe, except served_freeze() and served_stop(). */
 #ifndef INFERENCE_SERVED_H
 #define INFERENCE_SERVED_H
 
@@ -12,14 +15,41 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-struct served;
+#define SERVED_MAX_LOADED 16 /* versions that served_load() has loaded, of all tasks together */
+#define SERVED_MAX_MODELS (2 * STORE_MAX_TASKS + SERVED_MAX_LOADED)
+#define SERVED_BUILTIN    "built-in" /* what version 0 is called */
+#define SERVED_TEXT_MAX   24         /* bytes of a version as text */
 
+struct served;
+struct served_task;
+
+/* One version; what stands here never changes. */
 struct served_model {
     struct classifier *classifier;
     struct workspaces *workspaces;
-    uint64_t version;
-    char sha256[2 * SHA256_SIZE + 1];
+    uint64_t version;                 /* 0: the built-in model */
+    char sha256[2 * SHA256_SIZE + 1]; /* of its file */
+
+    /* served.c's and loader.c's own. */
+    struct served_task *task;
     atomic_uint refs;
+    uint32_t loads;            /* by served_load(), less those undone */
+    bool visible;              /* can be acquired */
+    uint64_t serial;           /* tells it from one that has had its address */
+    struct served_model *next; /* in the list of all, or of those to be freed */
+};
+
+/* What changes about a version while it serves. */
+struct served_state {
+    struct model_parameters parameters; /* of its task */
+    bool production, candidate;         /* what stands on it; the built-in model is in production while it serves */
+    uint32_t loads;                     /* by served_load() */
+};
+
+struct served_builtin {
+    const char *task;
+    const void *data; /* a model file, borrowed for the life of struct served */
+    size_t size;
 };
 
 struct served_config {
@@ -29,6 +59,9 @@ struct served_config {
     /* A task's first model is in service. On the watcher's thread, or inside served_start(); may be NULL. */
     void (*first)(void *ctx);
     void *ctx;
+
+    const struct served_builtin *builtin; /* one a task at most, borrowed */
+    size_t n_builtin;
 };
 
 /* Loads what there is, then watches. */
@@ -39,14 +72,46 @@ void served_stop(struct served *s); /* every model has been released; NULL is fi
  * `first` needs goes; served_stop() does it, too. */
 void served_freeze(struct served *s);
 
-/* The task's model, to served_release(). ST_NOT_FOUND: no such task; ST_PRECONDITION: it has no model yet. */
-struct status served_acquire(struct served *s, const char *task, struct served_model **out);
+/* ---- who answers ---- */
+
+struct served_query {
+    const char *task;
+    const char *version; /* "" or NULL: routed; "production", "candidate", "built-in", or a number: this one alone */
+    const char *key;     /* routed calls with the same key go the same way; "" or NULL: by chance */
+};
+
+/* The model for a call, to served_release(). ST_INVALID: not a task's name or a version; ST_NOT_FOUND: no such task, or
+ * this version is not loaded, and the message says what is; ST_PRECONDITION: the task has no model at all. */
+struct status served_acquire(struct served *s, const struct served_query *q, struct served_model **out);
 void served_release(struct served_model *m); /* NULL is fine */
 
-/* All of them, each to served_release(); returns their number. models: (STORE_MAX_TASKS,) */
+/* All that can be acquired, by task and version, each to served_release(); returns their number.
+ * models: (SERVED_MAX_MODELS,) */
 size_t served_acquire_all(struct served *s, struct served_model **models);
+
+struct served_state served_state(const struct served_model *m);
+
+/* Those of its task, as they are now: seen by every call that begins after a change. */
+struct model_parameters served_parameters(const struct served_model *m);
+
+/* The version as text: its number, or "built-in". text: (SERVED_TEXT_MAX,); returned. */
+const char *served_version_text(uint64_t version, char *text);
 
 /* For /readyz: OK while any model is in service. s is a struct served. */
 struct status served_ready(void *s);
+
+/* ---- versions by number ---- */
+
+/* Makes a version of the store available by its number, whatever the pointers do, and waits until it is. Loads are
+ * counted: each needs an unload. ST_NOT_FOUND, ST_DATA_LOSS: see store_load(); ST_INVALID; ST_EXHAUSTED: over
+ * SERVED_MAX_LOADED; ST_UNAVAILABLE: another load is under way, or the service stops. */
+struct status served_load(struct served *s, const char *task, uint64_t version);
+
+/* Takes one load back. After the last the version cannot be acquired any more, unless a pointer stands on it, and this
+ * waits until the calls that hold it have ended. ST_NOT_FOUND: it is not loaded; ST_PRECONDITION: it is there for a
+ * pointer alone; ST_DEADLINE: it is unloaded, but calls still run at the deadline (clock_now() scale). */
+struct status served_unload(struct served *s, const char *task, uint64_t version, int64_t deadline);
+
+const char *served_dir(const struct served *s); /* the store's folder */
 
 #endif
