@@ -25,6 +25,7 @@ struct job {
 
 struct loader {
     const char *dir;
+    enum engine_kind engine;
     pthread_t thread;
     sem_t work;
     atomic_bool low, stop;
@@ -39,6 +40,7 @@ struct loader {
 static void model_free_now(struct served_model *m)
 {
     workspaces_free(m->workspaces);
+    engine_free(m->engine);
     classifier_free(m->classifier);
     free(m);
 }
@@ -56,9 +58,9 @@ static struct status warm_up(struct served_model *m)
     struct status st = text_tokenise(&tokens, &arena, text, sizeof text - 1, shape->max_tokens, shape->buckets);
     if (!st.code) {
         const struct nn_example example = {tokens.ids, tokens.n_ids, tokens.ngrams, tokens.n_ngrams, 0};
-        struct nn_workspace *ws = workspaces_take(m->workspaces);
-        nn_predict(ws, m->classifier->params, &example, 1, probs);
-        workspaces_give(m->workspaces, ws);
+        struct nn_scratch *scratch = engine_scratch_new(m->engine, 1);
+        engine_run(m->engine, scratch, &example, 1, probs, NULL, NULL);
+        nn_scratch_free(scratch);
         for (uint32_t i = 0; i < shape->classes; i++)
             sum += probs[i];
         if (!(fabsf(sum - 1) < 1e-3f))
@@ -77,12 +79,25 @@ static struct status file_load(const char *dir, const struct loader_source *sour
     return model_decode(file, source->data, source->size);
 }
 
-static struct status model_load(const char *dir, const struct loader_source *source, struct served_model **out)
+static struct status engine_make(const struct loader *l, struct served_model *m)
+{
+    struct engine_report report;
+    struct status st = engine_new(&m->engine, m->classifier, l->engine, &report);
+
+    if (st.code)
+        return status_errorf(ST_DATA_LOSS, "%s", st.msg);
+    log_info("engine", log_s("task", m->classifier->task), log_i("version", (int64_t)m->version),
+             log_s("engine", engine_name(m->engine)), log_s("why", report.why), log_f("fp32_us", report.fp32_us),
+             log_f("int8_us", report.int8_us));
+    return st;
+}
+
+static struct status model_load(const struct loader *l, const struct loader_source *source, struct served_model **out)
 {
     struct model *file = NULL;
     uint8_t digest[SHA256_SIZE];
     struct served_model *m = xcalloc(1, sizeof *m);
-    struct status st = file_load(dir, source, &file, digest);
+    struct status st = file_load(l->dir, source, &file, digest);
 
     m->refs = 1;
     m->version = source->version;
@@ -91,6 +106,8 @@ static struct status model_load(const char *dir, const struct loader_source *sou
     model_free(file);
     if (!st.code && strcmp(m->classifier->task, source->task) != 0)
         st = status_errorf(ST_DATA_LOSS, "it is a model of task %s", m->classifier->task);
+    if (!st.code)
+        st = engine_make(l, m);
     if (!st.code) {
         hex_encode(digest, sizeof digest, m->sha256);
         m->workspaces = workspaces_new(&m->classifier->shape);
@@ -140,7 +157,7 @@ static void *run(void *arg)
         free_discarded(l);
         struct job *job = job_take(l);
         if (job) {
-            job->st = model_load(l->dir, job->source, &job->out);
+            job->st = model_load(l, job->source, &job->out);
             sem_post(&job->done); /* job is gone */
         } else if (stop) {
             return NULL;
@@ -179,11 +196,12 @@ void loader_lower_priority(struct loader *l)
     sem_post(&l->work);
 }
 
-void loader_start(struct loader **out, const char *dir)
+void loader_start(struct loader **out, const char *dir, enum engine_kind engine)
 {
     struct loader *l = xcalloc(1, sizeof *l);
 
     l->dir = dir;
+    l->engine = engine;
     l->last = &l->first;
     sem_init(&l->work, 0, 0);
     pthread_mutex_init(&l->mu, NULL);

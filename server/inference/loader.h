@@ -8,8 +8,8 @@
 
 struct loader;
 
-void loader_start(struct loader **out, const char *dir); /* of the store, borrowed */
-void loader_stop(struct loader *l);                      /* after the last load has ended; frees what was given away */
+void loader_start(struct loader **out, const char *dir, enum engine_kind engine); /* dir: of the store, borrowed */
+void loader_stop(struct loader *l); /* after the last load has ended; frees what was given away */
 
 /* From now on with low priority; not to be undone. */
 void loader_lower_priority(struct loader *l);

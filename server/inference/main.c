@@ -14,7 +14,7 @@
 
 struct settings {
     int64_t port, metrics_port, poll_ms;
-    char *store, *log_level;
+    char *store, *engine, *log_level;
 };
 
 static const struct config_option options[] = {
@@ -26,6 +26,8 @@ static const struct config_option options[] = {
      "folder of the model store; empty: models under BLOGINFER_HOME (./var)", 0, 0, NULL},
     {"poll-ms", CONFIG_INT, offsetof(struct settings, poll_ms), "1000",
      "milliseconds between two looks at the store's pointers", 10, 3600000, NULL},
+    {"engine", CONFIG_ENUM, offsetof(struct settings, engine), "auto",
+     "arithmetic of the models: auto measures each one as it is loaded", 0, 0, "auto|fp32|int8"},
     {"log-level", CONFIG_ENUM, offsetof(struct settings, log_level), "info", "least level that is logged", 0, 0,
      "debug|info|warn|error"},
 };
@@ -79,7 +81,8 @@ int main(int argc, char **argv)
     rpc_server_set_serving(server, "", false);
     rpc_server_set_serving(server, CLASSIFY_SERVICE, false);
     char *dir = store_dir(&set);
-    const struct served_config serve = {.dir = dir, .poll_ms = set.poll_ms, .first = serving, .ctx = server};
+    struct served_config serve = {.dir = dir, .poll_ms = set.poll_ms, .first = serving, .ctx = server};
+    or_die(engine_kind_parse(set.engine, &serve.engine));
     served_start(&served, &serve);
     classify_init(&classify, served);
     or_die(rpc_server_start(server));

@@ -620,7 +620,7 @@ void served_start(struct served **out, const struct served_config *config)
     pthread_mutex_init(&s->mu, NULL);
     cond_init_monotonic(&s->wake);
     cond_init_monotonic(&s->gone);
-    loader_start(&s->loader, s->dir);
+    loader_start(&s->loader, s->dir, config->engine);
     poll_store(s);
     load_builtin(s);
     loader_lower_priority(s->loader);

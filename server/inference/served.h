@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "classifier/classifier.h"
+#include "classifier/engine.h"
 #include "workspaces.h"
 
 #include <stdatomic.h>
@@ -27,6 +28,7 @@ struct served_task;
 struct served_model {
     struct classifier *classifier;
     struct workspaces *workspaces;
+    struct engine *engine; /* what answers */
     uint64_t version;                 /* 0: the built-in model */
     char sha256[2 * SHA256_SIZE + 1]; /* of its file */
 
@@ -55,6 +57,7 @@ struct served_builtin {
 struct served_config {
     const char *dir; /* of the store, copied */
     int64_t poll_ms;
+    enum engine_kind engine; /* wanted */
 
     /* A task's first model is in service. On the watcher's thread, or inside served_start(); may be NULL. */
     void (*first)(void *ctx);
