@@ -1,8 +1,8 @@
-/* embed.h - characters to vectors for one time step of a batch, with dropout, and back. Private to lib/nn. */
+/* embed.h - characters to vectors with dropout, and back. Private to lib/nn. */
 #ifndef NN_EMBED_H
 #define NN_EMBED_H
 
-#include "nn/kernels.h"
+#include "nn/encoder.h"
 
 struct embed {
     const struct nn_kernels *kernels;
@@ -15,6 +15,13 @@ struct embed {
     uint32_t drop_token, drop_element; /* dropout_limit(); both 0: none */
     nn_real scale;                     /* of the elements that stay */
 };
+
+/* dropout and what a row of the batch holds are the pass's; grad: (V,E) or NULL. */
+struct embed embed_of(const struct pass *p, const nn_real *table, size_t width, nn_real *grad);
+
+/* x (E,): the vector of one character; row: of the caller's batch. */
+void embed_character(const struct embed *e, size_t row, size_t position, nn_real *x);
+void embed_character_back(const struct embed *e, size_t row, size_t position, const nn_real *dx);
 
 /* x: the vectors of step `step` of the first n rows, x_stride apart; reverse counts steps from the end of each text. */
 void embed_step(const struct embed *e, size_t n, size_t step, bool reverse, nn_real *x, size_t x_stride);

@@ -76,22 +76,31 @@ static inline void tanh_of_sum(nn_real *restrict a, const nn_real *restrict b, s
         a[j] = real_tanh(a[j] + b[j]);
 }
 
-static inline void cell_row(nn_real *restrict gates, const nn_real *restrict b, const nn_real *restrict c_prev,
-                            nn_real *restrict c, nn_real *restrict tc, nn_real *restrict h, nn_real *restrict pool,
-                            int32_t *restrict step_of_max, size_t H, int32_t step)
+static inline void activate(nn_real *gates, const nn_real *b, size_t H)
 {
     sigmoid_of_sum(gates, b, 2 * H);
     tanh_of_sum(gates + 2 * H, b + 2 * H, H);
     sigmoid_of_sum(gates + 3 * H, b + 3 * H, H);
+}
+
+static inline void cell_row(const nn_real *restrict gates, const nn_real *restrict c_prev, nn_real *restrict c,
+                            nn_real *restrict tc, nn_real *restrict h, size_t H)
+{
     for (size_t j = 0; j < H; j++) {
         nn_real cj = gates[H + j] * c_prev[j] + gates[j] * gates[2 * H + j], tcj = real_tanh(cj);
-        nn_real hj = gates[3 * H + j] * tcj;
 
         c[j] = cj;
         tc[j] = tcj;
-        h[j] = hj;
-        step_of_max[j] = hj > pool[j] ? step : step_of_max[j];
-        pool[j] = hj > pool[j] ? hj : pool[j];
+        h[j] = gates[3 * H + j] * tcj;
+    }
+}
+
+static inline void pool_row(const nn_real *restrict h, nn_real *restrict pool, int32_t *restrict step_of_max, size_t H,
+                            int32_t step)
+{
+    for (size_t j = 0; j < H; j++) {
+        step_of_max[j] = h[j] > pool[j] ? step : step_of_max[j];
+        pool[j] = h[j] > pool[j] ? h[j] : pool[j];
     }
 }
 
@@ -99,20 +108,27 @@ static void kernel_cell(const struct nn_cell *s)
 {
     size_t H = s->hidden;
 
-    for (size_t r = 0; r < s->n; r++)
-        cell_row(s->gates + r * 4 * H, s->b, s->c_prev + r * s->c_prev_stride, s->c + r * H, s->tc + r * H,
-                 r < s->n_next ? s->h + r * s->h_stride : s->scratch, s->pool + r * s->pool_stride,
-                 s->step_of_max + r * s->pool_stride, H, s->step);
+    for (size_t r = 0; r < s->n; r++) {
+        nn_real *h = r < s->n_next ? s->h + r * s->h_stride : s->h_end + r * s->h_end_stride;
+
+        activate(s->gates + r * 4 * H, s->b, H);
+        cell_row(s->gates + r * 4 * H, s->c_prev + r * s->c_prev_stride, s->c + r * H, s->tc + r * H, h, H);
+        if (s->pool)
+            pool_row(h, s->pool + r * s->pool_stride, s->step_of_max + r * s->pool_stride, H, s->step);
+    }
 }
 
-static inline void cell_back_row(nn_real *restrict gates, const nn_real *restrict c_prev, const nn_real *restrict tc,
-                                 const nn_real *restrict dh, nn_real *restrict dc, const nn_real *restrict dpool,
-                                 const int32_t *restrict step_of_max, nn_real *restrict db, size_t H, int32_t step)
+/* dpool may be NULL, and step_of_max with it: a constant wherever this is inlined. */
+static inline __attribute__((always_inline)) void cell_back_row(nn_real *restrict gates, const nn_real *restrict c_prev,
+                                                                const nn_real *restrict tc, const nn_real *restrict dh,
+                                                                nn_real *restrict dc, const nn_real *restrict dpool,
+                                                                const int32_t *restrict step_of_max,
+                                                                nn_real *restrict db, size_t H, int32_t step)
 {
 #pragma GCC ivdep /* the four gates lie H apart, and j stays below H */
     for (size_t j = 0; j < H; j++) {
         nn_real i = gates[j], f = gates[H + j], g = gates[2 * H + j], o = gates[3 * H + j];
-        nn_real dhj = dh[j] + (step_of_max[j] == step ? dpool[j] : 0);
+        nn_real dhj = dpool ? dh[j] + (step_of_max[j] == step ? dpool[j] : 0) : dh[j];
         nn_real dcj = dc[j] + dhj * o * (1 - tc[j] * tc[j]);
         nn_real di = dcj * g * i * (1 - i), df = dcj * c_prev[j] * f * (1 - f);
         nn_real dg = dcj * i * (1 - g * g), da_o = dhj * tc[j] * o * (1 - o);
@@ -133,10 +149,31 @@ static void kernel_cell_back(const struct nn_cell_back *s)
 {
     size_t H = s->hidden;
 
-    for (size_t r = 0; r < s->n; r++)
-        cell_back_row(s->gates + r * 4 * H, s->c_prev + r * s->c_prev_stride, s->tc + r * H,
-                      r < s->n_next ? s->dh + r * s->dh_stride : s->zeros, s->dc + r * H, s->dpool + r * s->pool_stride,
-                      s->step_of_max + r * s->pool_stride, s->db, H, s->step);
+    for (size_t r = 0; r < s->n; r++) {
+        nn_real *gates = s->gates + r * 4 * H, *dc = s->dc + r * H;
+        const nn_real *c_prev = s->c_prev + r * s->c_prev_stride, *tc = s->tc + r * H;
+        const nn_real *dh = r < s->n_next ? s->dh + r * s->dh_stride : s->dh_end + r * s->dh_end_stride;
+
+        if (s->dpool)
+            cell_back_row(gates, c_prev, tc, dh, dc, s->dpool + r * s->pool_stride, s->step_of_max + r * s->pool_stride,
+                          s->db, H, s->step);
+        else
+            cell_back_row(gates, c_prev, tc, dh, dc, NULL, NULL, s->db, H, s->step);
+    }
+}
+
+static void kernel_column_max(const nn_real *restrict x, size_t rows, size_t n, nn_real *restrict best,
+                              int32_t *restrict at)
+{
+    memcpy(best, x, n * sizeof *best);
+    memset(at, 0, n * sizeof *at);
+    for (size_t r = 1; r < rows; r++) {
+        x += n;
+        for (size_t j = 0; j < n; j++) {
+            at[j] = x[j] > best[j] ? (int32_t)r : at[j];
+            best[j] = x[j] > best[j] ? x[j] : best[j];
+        }
+    }
 }
 
 /* A 32-bit mixing function with low bias ("hash prospector", Chris Wellons 2018, public domain). */
@@ -230,6 +267,7 @@ const struct nn_kernels NN_VARIANT(nn_kernels) = {
     .matmul = &NN_VARIANT(nn_matmul),
     .cell = kernel_cell,
     .cell_back = kernel_cell_back,
+    .column_max = kernel_column_max,
     .dropout = kernel_dropout,
     .dropout_add = kernel_dropout_add,
     .add_scaled = kernel_add_scaled,

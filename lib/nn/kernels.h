@@ -16,8 +16,9 @@ struct nn_cell {
     nn_real *c, *tc; /* (n,H) */
     nn_real *h;      /* the next step's input: the first n_next rows, h_stride apart */
     size_t n_next, h_stride;
-    nn_real *scratch;     /* (H,): h of the rows that end here */
-    nn_real *pool;        /* running maximum over time, rows pool_stride apart */
+    nn_real *h_end; /* h of the rows that end here, by row, h_end_stride apart: 0 for one scratch row */
+    size_t h_end_stride;
+    nn_real *pool;        /* running maximum over time, rows pool_stride apart; NULL: none */
     int32_t *step_of_max; /* like pool: the step it came from */
     size_t pool_stride;
     int32_t step;
@@ -32,9 +33,10 @@ struct nn_cell_back {
     const nn_real *tc; /* (n,H) */
     const nn_real *dh; /* from the next step: the first n_next rows, dh_stride apart */
     size_t n_next, dh_stride;
-    const nn_real *zeros; /* (H,): dh of the rows that end here */
+    const nn_real *dh_end; /* dh of the rows that end here, by row, dh_end_stride apart: 0 for one row of zeros */
+    size_t dh_end_stride;
     nn_real *dc;          /* (n,H) in from the next step (rows from n_next on are 0), out for the step before */
-    const nn_real *dpool; /* gradient of the maximum, and where it came from; rows pool_stride apart */
+    const nn_real *dpool; /* gradient of the maximum, and where it came from; rows pool_stride apart; NULL: none */
     const int32_t *step_of_max;
     size_t pool_stride;
     int32_t step;
@@ -68,6 +70,8 @@ struct nn_kernels {
     const struct nn_matmul *matmul;
     void (*cell)(const struct nn_cell *s);
     void (*cell_back)(const struct nn_cell_back *s);
+    /* best (n,) and at (n,): the maximum of each column of x (rows,n) and the first row it stands in. */
+    void (*column_max)(const nn_real *x, size_t rows, size_t n, nn_real *best, int32_t *at);
     /* to = from or to += from, each element kept (times scale) where a hash of key and its index is at least drop;
      * the same key and drop keep the same elements. */
     void (*dropout)(nn_real *to, const nn_real *from, size_t n, uint32_t key, uint32_t drop, nn_real scale);

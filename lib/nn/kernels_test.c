@@ -108,6 +108,29 @@ static void test_activations_far_out(void **state)
     }
 }
 
+/* Of equal values the first row counts. */
+static void test_column_max(void **state)
+{
+    enum { ROWS = 5, N = 37 };
+    float x[ROWS * N], best[N];
+    const struct nn_kernels *k;
+    int32_t at[N];
+
+    (void)state;
+    for (size_t i = 0; i < ROWS * N; i++)
+        x[i] = (float)((i * 7 + i / N) % 5) - 9;
+    for (size_t i = 0; (k = next_variant(&i));) {
+        k->column_max(x, ROWS, N, best, at);
+        for (size_t j = 0; j < N; j++) {
+            size_t expected = 0;
+            for (size_t r = 1; r < ROWS; r++)
+                expected = x[r * N + j] > x[expected * N + j] ? r : expected;
+            assert_int_equal(at[j], expected);
+            assert_true(best[j] == x[expected * N + j]);
+        }
+    }
+}
+
 /* Every shape of tile: rows left over, columns left over. */
 static void test_matmul_against_plain_loops(void **state)
 {
@@ -202,6 +225,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_activations_against_libm),
         cmocka_unit_test(test_activations_far_out),
+        cmocka_unit_test(test_column_max),
         cmocka_unit_test(test_matmul_against_plain_loops),
         cmocka_unit_test(test_dropout_is_the_same_everywhere),
         cmocka_unit_test(test_sum_of_squares),

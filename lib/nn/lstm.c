@@ -15,25 +15,24 @@ static size_t rows_at(const struct lstm_batch *b, size_t t, bool keep)
     return keep ? b->start[t] : t % 2 * b->active[0];
 }
 
-static void forward_start(const struct lstm *l, size_t n)
+static void forward_start(const struct lstm *l, const struct lstm_result *result, size_t n)
 {
     size_t width = l->embed + l->hidden;
 
     memset(l->scratch.zeros, 0, l->hidden * sizeof(nn_real));
     for (size_t r = 0; r < n; r++) {
-        nn_real *pool = l->trace.pool + r * l->trace.pool_stride;
-
         memset(l->trace.xh + r * width + l->embed, 0, l->hidden * sizeof(nn_real)); /* h before the first step */
-        for (size_t j = 0; j < l->hidden; j++)
-            pool[j] = -2; /* below any h */
+        for (size_t j = 0; result->step_of_max && j < l->hidden; j++)
+            result->features[r * result->stride + j] = -2; /* below any h */
     }
 }
 
-static void forward_cell(const struct lstm *l, const struct lstm_batch *b, const nn_real *bias, size_t t, bool keep)
+static void forward_cell(const struct lstm *l, const struct lstm_batch *b, const nn_real *bias,
+                         const struct lstm_result *result, size_t t, bool keep)
 {
     const struct lstm_trace *tr = &l->trace;
     size_t H = l->hidden, width = l->embed + H, at = rows_at(b, t, keep);
-    bool last = t + 1 == b->n_steps;
+    bool last = t + 1 == b->n_steps, pooled = result->step_of_max;
     struct nn_cell s = {
         .n = b->active[t],
         .hidden = H,
@@ -46,10 +45,11 @@ static void forward_cell(const struct lstm *l, const struct lstm_batch *b, const
         .h = last ? NULL : tr->xh + rows_at(b, t + 1, keep) * width + l->embed,
         .n_next = b->active[t + 1],
         .h_stride = width,
-        .scratch = l->scratch.row,
-        .pool = tr->pool,
-        .step_of_max = tr->step_of_max,
-        .pool_stride = tr->pool_stride,
+        .h_end = pooled ? l->scratch.row : result->features,
+        .h_end_stride = pooled ? 0 : result->stride,
+        .pool = pooled ? result->features : NULL,
+        .step_of_max = result->step_of_max,
+        .pool_stride = result->stride,
         .step = (int32_t)t,
     };
 
@@ -57,11 +57,11 @@ static void forward_cell(const struct lstm *l, const struct lstm_batch *b, const
 }
 
 void lstm_forward(const struct lstm *l, const struct lstm_batch *b, const struct embed *e, const struct lstm_weights *w,
-                  bool keep)
+                  const struct lstm_result *result, bool keep)
 {
     size_t H = l->hidden, width = l->embed + H;
 
-    forward_start(l, b->active[0]);
+    forward_start(l, result, b->active[0]);
     l->kernels->matmul->pack(l->scratch.packed, w->w, 4 * H, 1, width, 4 * H);
     for (size_t t = 0; t < b->n_steps; t++) {
         size_t at = rows_at(b, t, keep), n = b->active[t];
@@ -70,14 +70,16 @@ void lstm_forward(const struct lstm *l, const struct lstm_batch *b, const struct
         embed_step(e, n, t, l->reverse, xh, width);
         l->kernels->matmul->multiply(l->trace.gates + (keep ? at * 4 * H : 0), 4 * H, xh, width, l->scratch.packed, n,
                                      4 * H, width);
-        forward_cell(l, b, w->b, t, keep);
+        forward_cell(l, b, w->b, result, t, keep);
     }
 }
 
-static void backward_cell(const struct lstm *l, const struct lstm_batch *b, const nn_real *dpool, nn_real *db, size_t t)
+static void backward_cell(const struct lstm *l, const struct lstm_batch *b, const struct lstm_result *dresult,
+                          nn_real *db, size_t t)
 {
     const struct lstm_trace *tr = &l->trace;
     size_t H = l->hidden, width = l->embed + H, at = b->start[t];
+    bool pooled = dresult->step_of_max;
     struct nn_cell_back s = {
         .n = b->active[t],
         .hidden = H,
@@ -88,11 +90,12 @@ static void backward_cell(const struct lstm *l, const struct lstm_batch *b, cons
         .dh = l->scratch.dxh + l->embed,
         .n_next = b->active[t + 1],
         .dh_stride = width,
-        .zeros = l->scratch.zeros,
+        .dh_end = pooled ? l->scratch.zeros : dresult->features,
+        .dh_end_stride = pooled ? 0 : dresult->stride,
         .dc = l->scratch.dc,
-        .dpool = dpool,
-        .step_of_max = tr->step_of_max,
-        .pool_stride = tr->pool_stride,
+        .dpool = pooled ? dresult->features : NULL,
+        .step_of_max = dresult->step_of_max,
+        .pool_stride = dresult->stride,
         .step = (int32_t)t,
         .db = db,
     };
@@ -102,7 +105,7 @@ static void backward_cell(const struct lstm *l, const struct lstm_batch *b, cons
 }
 
 void lstm_backward(const struct lstm *l, const struct lstm_batch *b, const struct embed *e,
-                   const struct lstm_weights *w, const nn_real *dpool, struct lstm_weights *dw)
+                   const struct lstm_weights *w, const struct lstm_result *dresult, struct lstm_weights *dw)
 {
     size_t H = l->hidden, width = l->embed + H;
     size_t n_packed = b->start[b->n_steps - 1] + b->active[b->n_steps - 1];
@@ -111,7 +114,7 @@ void lstm_backward(const struct lstm *l, const struct lstm_batch *b, const struc
     for (size_t t = b->n_steps; t-- > 0;) {
         size_t n = b->active[t];
 
-        backward_cell(l, b, dpool, dw->b, t);
+        backward_cell(l, b, dresult, dw->b, t);
         l->kernels->matmul->multiply(l->scratch.dxh, width, l->trace.gates + b->start[t] * 4 * H, 4 * H,
                                      l->scratch.packed, n, width, 4 * H);
         embed_step_back(e, n, t, l->reverse, l->scratch.dxh, width);

@@ -1,4 +1,5 @@
-/* lstm.h - one direction of an LSTM over a batch of texts of different lengths, with its maximum over time.
+/* lstm.h - one direction of an LSTM over a batch of texts of different lengths, with its
+ * maximum over time or its last state.
  *
  * Rows come sorted, longest first. Step t holds only the rows that are still inside their text, so the rows of all
  * steps lie packed one after the other: no padding, no mask, and a row's state ends with its text. The backward
@@ -7,22 +8,6 @@
 #define NN_LSTM_H
 
 #include "nn/embed.h"
-
-/* Where the tensors of the family "lstm" stand in the order of nn_tensors(). wx and wh of a direction are neighbours, so
- * together they are one (E+H,4H) matrix. */
-enum lstm_tensor {
-    NN_EMBEDDING,
-    NN_FW_WX,
-    NN_FW_WH,
-    NN_FW_B,
-    NN_BW_WX,
-    NN_BW_WH,
-    NN_BW_B,
-    NN_OUT_W,
-    NN_OUT_B,
-    NN_NGRAM,
-    NN_N_TENSORS
-};
 
 struct lstm_batch {
     size_t n_steps;
@@ -42,9 +27,6 @@ struct lstm_trace {
     nn_real *xh;     /* (N,E+H): what enters a step: x_t beside h_(t-1) */
     nn_real *gates;  /* (N,4H) */
     nn_real *c, *tc; /* (N,H) each */
-    nn_real *pool;   /* (B,H), rows pool_stride apart: maximum of h over time */
-    int32_t *step_of_max;
-    size_t pool_stride;
 };
 
 struct lstm_scratch {
@@ -55,6 +37,13 @@ struct lstm_scratch {
     nn_real *zeros;  /* (H,), all 0 */
 };
 
+/* What becomes of h over time: its maximum, or the state a text ends with. Rows stride apart. */
+struct lstm_result {
+    nn_real *features;    /* (B,H) */
+    int32_t *step_of_max; /* (B,H), where the maximum came from; NULL: the last state is wanted */
+    size_t stride;
+};
+
 struct lstm {
     const struct nn_kernels *kernels;
     size_t embed, hidden;
@@ -63,13 +52,13 @@ struct lstm {
     struct lstm_scratch scratch; /* may be shared by the two directions */
 };
 
-/* Fills trace; keep: for a backward pass. */
+/* Fills the trace and the result; keep: for a backward pass. */
 void lstm_forward(const struct lstm *l, const struct lstm_batch *b, const struct embed *e, const struct lstm_weights *w,
-                  bool keep);
+                  const struct lstm_result *result, bool keep);
 
-/* After lstm_forward() with keep: from dpool (rows pool_stride apart), adds to dw and, through e, to the embedding's
- * gradient. Overwrites the trace. */
+/* After lstm_forward() with keep: result, with the gradient in place of the features (which is only read), gives dw,
+ * added to, and through e the embedding's gradient. Overwrites the trace. */
 void lstm_backward(const struct lstm *l, const struct lstm_batch *b, const struct embed *e,
-                   const struct lstm_weights *w, const nn_real *dpool, struct lstm_weights *dw);
+                   const struct lstm_weights *w, const struct lstm_result *dresult, struct lstm_weights *dw);
 
 #endif

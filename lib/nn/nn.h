@@ -42,7 +42,7 @@ struct nn_shape {
     uint32_t vocab;      /* V: rows of the character embedding; row 0 is padding and stays 0 */
     uint32_t embed;      /* E; bag: of the n-gram embedding */
     uint32_t hidden;     /* H: LSTM units a direction; textcnn: filters of a width */
-    uint32_t buckets;    /* G: rows of the n-gram table; 0: no linear part */
+    uint32_t buckets;    /* G: rows of the n-gram table; 0, but for linear and bag: no linear part */
     uint32_t classes;    /* C, at least 2 */
     uint32_t max_tokens; /* L: longer texts are clipped before they come here */
 };
@@ -84,17 +84,19 @@ const struct nn_tensor *nn_tensor_find(const struct nn_tensor *tensors, size_t n
 size_t nn_n_params(const struct nn_shape *s);
 
 /* The starting point for a seed: embedding N(0, 0.1), input weights uniform +-sqrt(6/(E+H)), recurrent weights four
- * orthogonal blocks, forget bias 1, output N(0, 0.05), n-gram table 0. The same on every machine with the same C
+ * orthogonal blocks, forget bias 1, filters uniform +-sqrt(6/(k E+H)), bag uniform +-1/E, output N(0, 0.05), all else 0,
+ * the n-gram table too. The same on every machine with the same C
  * library, but for a last bit where its cosine takes another path. */
 void nn_init(nn_real *params, const struct nn_shape *s, uint64_t seed);
 
 /* One row of a batch; arrays are borrowed. */
 struct nn_example {
-    const uint16_t *ids;    /* (n_ids,), 1..V-1 */
+    const uint16_t *ids;    /* (n_ids,), 1..V-1; linear and bag read neither them nor their number */
     uint32_t n_ids;         /* 1..L */
-    const uint32_t *ngrams; /* (n_ngrams,), below G */
+    const uint32_t *ngrams; /* (n_ngrams,), below G; not read without buckets */
     uint32_t n_ngrams;
-    uint32_t label; /* below C; only read by nn_loss() */
+    uint32_t label;        /* below C; only read by nn_loss() */
+    const nn_real *target; /* (C,), sum 1: what cross-entropy trains towards instead of the label; NULL: the label */
 };
 
 enum nn_loss_kind {
@@ -118,8 +120,9 @@ struct nn_objective {
 
 struct nn_workspace; /* all memory of a forward and backward pass; one thread at a time */
 
-/* Room for batches of at most max_batch rows (up to NN_MAX_BATCH). Reserves max_batch * L * (E + 7 H) * 8 bytes, 52 MB
- * for 64 rows of the default shape; only what batches reach becomes resident, and nn_predict() reaches little. */
+/* Room for batches of at most max_batch rows (up to NN_MAX_BATCH). lstm reserves max_batch * L * (E + 7 H) * 8 bytes,
+ * 52 MB for 64 rows of the default shape, lstm-plain half of that, the others little; only what batches reach becomes
+ * resident, and nn_predict() reaches little. */
 struct nn_workspace *nn_workspace_new(const struct nn_shape *s, uint32_t max_batch);
 void nn_workspace_free(struct nn_workspace *ws);
 
