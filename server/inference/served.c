@@ -2,64 +2,15 @@
  * anybody holds it, and can be acquired while it is `visible`: while a pointer stands on it or a load asks for it. The
  * service's own reference lasts that long. A call holds the mutex for a look-up, the watcher for a few assignments;
  * whatever is slow is done by the loader. */
-#include "served.h"
-
-#include "loader.h"
-#include "metrics/metrics.h"
+#include "served_private.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRY_MS 30000 /* until a version that was refused is looked at again: it may have been a fault of reading */
-
-/* A pointer of the store, as its watcher sees it. */
-struct watched {
-    uint64_t refused; /* version that did not load; 0: none */
-    int64_t retry;    /* when it is tried again */
-    bool unreadable;  /* said once */
-};
-
-struct served_task {
-    char name[STORE_TASK_MAX + 1];
-    struct served *served;
-
-    /* The watcher's own. */
-    struct watched watched[2]; /* by enum store_pointer */
-    bool damaged;              /* its parameters; said once */
-
-    /* Guarded by served->mu. */
-    struct served_model *alias[2]; /* by enum store_pointer; NULL: none */
-    struct model_parameters parameters;
-};
-
-struct served {
-    char *dir;
-    int64_t poll_ms;
-    void (*first)(void *ctx);
-    void *ctx;
-    const struct served_builtin *builtin;
-    size_t n_builtin;
-    struct loader *loader;
-    struct metric *versions, *candidates, *loads;
-    bool unreadable; /* the store, said once; the watcher's own */
-    bool frozen;     /* the watcher is joined */
-    pthread_t watcher;
-
-    pthread_mutex_t mu; /* guards all below */
-    pthread_cond_t wake, gone;
-    bool stop, loading;
-    struct served_task tasks[STORE_MAX_TASKS];
-    size_t n_tasks;
-    struct served_model *models; /* all that live, newest first */
-    size_t n_loaded;             /* by served_load() */
-    uint64_t serial;
-};
-
-static const char *const alias_names[] = {[STORE_PRODUCTION] = "production", [STORE_CANDIDATE] = "candidate"};
+const char *const served_alias_names[2] = {[STORE_PRODUCTION] = "production", [STORE_CANDIDATE] = "candidate"};
 
 /* ---- models ---- */
 
@@ -71,7 +22,22 @@ static struct served_task *task_find_locked(struct served *s, const char *name)
     return NULL;
 }
 
-static struct served_model *model_find_locked(const struct served_task *t, uint64_t version)
+struct served_task *served_task_make(struct served *s, const char *name)
+{
+    pthread_mutex_lock(&s->mu);
+    struct served_task *t = task_find_locked(s, name);
+    if (!t && s->n_tasks < COUNT_OF(s->tasks)) {
+        t = &s->tasks[s->n_tasks++];
+        t->served = s;
+        memcpy(t->name, name, strlen(name) + 1); /* the name of a task fits */
+        t->parameters = model_parameters_default();
+        routing_task_init(t);
+    }
+    pthread_mutex_unlock(&s->mu);
+    return t;
+}
+
+struct served_model *served_find_locked(const struct served_task *t, uint64_t version)
 {
     for (struct served_model *m = t->served->models; m; m = m->next)
         if (m->visible && m->task == t && m->version == version)
@@ -85,12 +51,10 @@ static struct served_model *model_hold_locked(struct served_model *m)
     return m;
 }
 
-/* Takes in a model that was loaded: itself, or the one that others have loaded meanwhile (then *twin is m). */
-static struct served_model *model_adopt_locked(struct served_task *t, struct served_model *m,
-                                               struct served_model **twin)
+struct served_model *served_adopt_locked(struct served_task *t, struct served_model *m, struct served_model **twin)
 {
     struct served *s = t->served;
-    struct served_model *there = model_find_locked(t, m->version);
+    struct served_model *there = served_find_locked(t, m->version);
 
     *twin = there ? m : NULL;
     if (there)
@@ -103,9 +67,7 @@ static struct served_model *model_adopt_locked(struct served_task *t, struct ser
     return m;
 }
 
-/* After a pointer or a load has left m: gives back the service's reference when nothing needs m any more, to be
- * released outside of the lock; else NULL. */
-static struct served_model *model_leave_locked(struct served_model *m)
+struct served_model *served_leave_locked(struct served_model *m)
 {
     if (!m || !m->visible || m->loads || m->task->alias[0] == m || m->task->alias[1] == m)
         return NULL;
@@ -160,15 +122,15 @@ static struct status named_find_locked(const struct served_task *t, const char *
 {
     uint64_t version = 0;
 
-    for (size_t i = 0; i < COUNT_OF(alias_names); i++)
-        if (strcmp(name, alias_names[i]) == 0) {
+    for (size_t i = 0; i < COUNT_OF(served_alias_names); i++)
+        if (strcmp(name, served_alias_names[i]) == 0) {
             *out = t->alias[i];
             return status_ok();
         }
     if (strcmp(name, SERVED_BUILTIN) != 0 && !version_parse(name, &version))
         return status_errorf(ST_INVALID, "version %.40s: must be a number from 1, production, candidate or %s", name,
                              SERVED_BUILTIN);
-    *out = model_find_locked(t, version);
+    *out = served_find_locked(t, version);
     return status_ok();
 }
 
@@ -216,7 +178,7 @@ static struct status acquire_locked(struct served *s, const struct served_query 
     if (name)
         st = named_find_locked(t, name, out);
     else
-        *out = t->alias[STORE_PRODUCTION];
+        *out = routing_locked(t, q);
     if (!st.code && !*out)
         st = name ? version_missing_locked(t, name) : nothing_there(t->name);
     if (!st.code)
@@ -257,11 +219,15 @@ size_t served_acquire_all(struct served *s, struct served_model **models)
 struct served_state served_state(const struct served_model *m)
 {
     const struct served_task *t = m->task;
+    struct canary_report report = canary_judge(t->canary);
 
     pthread_mutex_lock(&t->served->mu);
+    bool rolled_back = t->rolled_back && t->alias[STORE_CANDIDATE] == m;
     const struct served_state state = {.parameters = t->parameters,
                                        .production = t->alias[STORE_PRODUCTION] == m,
                                        .candidate = t->alias[STORE_CANDIDATE] == m,
+                                       .rolled_back = rolled_back,
+                                       .canary = rolled_back ? t->verdict : report,
                                        .loads = m->loads};
     pthread_mutex_unlock(&t->served->mu);
     return state;
@@ -292,60 +258,9 @@ const char *served_dir(const struct served *s)
     return s->dir;
 }
 
-/* ---- pointers, on the watcher's thread ---- */
+/* ---- versions by number ---- */
 
-static struct served_task *task_make(struct served *s, const char *name)
-{
-    pthread_mutex_lock(&s->mu);
-    struct served_task *t = task_find_locked(s, name);
-    if (!t && s->n_tasks < COUNT_OF(s->tasks)) {
-        t = &s->tasks[s->n_tasks++];
-        t->served = s;
-        t->parameters = model_parameters_default();
-        memcpy(t->name, name, strlen(name) + 1); /* the name of a task fits */
-    }
-    pthread_mutex_unlock(&s->mu);
-    return t;
-}
-
-/* Points an alias at a model that was loaded, or at one that is in service already, or (version 0, NULL) at nothing.
- * False: no such version is in service. */
-static bool alias_move(struct served_task *t, enum store_pointer which, uint64_t version, struct served_model *loaded)
-{
-    struct served *s = t->served;
-    struct served_model *twin = NULL, *m;
-
-    pthread_mutex_lock(&s->mu);
-    m = loaded ? model_adopt_locked(t, loaded, &twin) : version ? model_find_locked(t, version) : NULL;
-    struct served_model *old = t->alias[which];
-    bool found = m || (!version && !loaded), is_first = m && !old && which == STORE_PRODUCTION;
-    if (found)
-        t->alias[which] = m;
-    struct served_model *left = found ? model_leave_locked(old) : NULL;
-    pthread_mutex_unlock(&s->mu);
-    if (found)
-        metric_set(which == STORE_PRODUCTION ? s->versions : s->candidates, m ? (double)m->version : 0, t->name);
-    if (twin)
-        loader_discard(s->loader, twin);
-    served_release(left);
-    if (is_first && s->first)
-        s->first(s->ctx);
-    return found;
-}
-
-static void refuse(struct served_task *t, enum store_pointer which, uint64_t version, const char *why)
-{
-    struct watched *w = &t->watched[which];
-
-    if (w->refused != version)
-        log_error("model_refused", log_s("task", t->name), log_s("pointer", alias_names[which]),
-                  log_i("version", (int64_t)version), log_s("error", why));
-    metric_add(t->served->loads, 1, t->name, "refused");
-    w->refused = version;
-    w->retry = clock_after_ms(RETRY_MS);
-}
-
-static struct status load(struct served *s, const struct loader_source *source, struct served_model **out)
+struct status served_load_now(struct served *s, const struct loader_source *source, struct served_model **out)
 {
     int64_t start = clock_now();
     struct status st = loader_load(s->loader, source, out);
@@ -357,106 +272,6 @@ static struct status load(struct served *s, const struct loader_source *source, 
     metric_add(s->loads, 1, source->task, "ok");
     return st;
 }
-
-/* The pointer stands on another version than the one in service. */
-static void follow(struct served_task *t, enum store_pointer which, uint64_t version)
-{
-    struct watched *w = &t->watched[which];
-    const struct loader_source source = {.task = t->name, .version = version};
-    struct served_model *m = NULL;
-
-    if (version == w->refused && clock_now() < w->retry)
-        return;
-    if (!alias_move(t, which, version, NULL)) {
-        struct status st = load(t->served, &source, &m);
-        if (st.code) {
-            refuse(t, which, version, st.msg);
-            if (which == STORE_CANDIDATE) /* an older candidate is not what is to be tried */
-                alias_move(t, which, 0, NULL);
-            return;
-        }
-        alias_move(t, which, version, m);
-    }
-    w->refused = 0;
-    log_info("model_in_service", log_s("task", t->name), log_s("as", alias_names[which]),
-             log_i("version", (int64_t)version));
-}
-
-/* Production stays where it is when its pointer is cleared; a candidate goes. */
-static void pointer_poll(struct served_task *t, enum store_pointer which)
-{
-    const struct served_model *now = t->alias[which]; /* only this thread changes it */
-    uint64_t version = 0;
-    struct status st = store_get_pointer(t->served->dir, t->name, which, &version);
-
-    if (st.code && !t->watched[which].unreadable)
-        log_error("pointer_unreadable", log_s("task", t->name), log_s("error", st.msg));
-    t->watched[which].unreadable = st.code != ST_OK;
-    if (st.code || (now && now->version == version))
-        return;
-    if (version)
-        follow(t, which, version);
-    else if (which == STORE_CANDIDATE && now)
-        alias_move(t, which, 0, NULL);
-}
-
-static void parameters_poll(struct served_task *t)
-{
-    struct served *s = t->served;
-    struct model_parameters p;
-    struct status st = store_get_parameters(s->dir, t->name, &p);
-
-    if (st.code && !t->damaged)
-        log_error("parameters_refused", log_s("task", t->name), log_s("error", st.msg));
-    t->damaged = st.code != ST_OK;
-    if (st.code || model_parameters_equal(&p, &t->parameters)) /* only this thread changes them */
-        return;
-    pthread_mutex_lock(&s->mu);
-    t->parameters = p;
-    pthread_mutex_unlock(&s->mu);
-    log_info("parameters", log_s("task", t->name), log_f("threshold", p.threshold), log_i("max_batch", p.max_batch),
-             log_i("max_queue_delay_us", p.max_queue_delay_us), log_f("canary_percent", p.canary_percent),
-             log_f("shadow_percent", p.shadow_percent));
-}
-
-static void poll_store(struct served *s)
-{
-    char **tasks = NULL;
-    size_t n = 0;
-    struct status st = store_tasks(s->dir, &tasks, &n);
-
-    if (st.code && !s->unreadable)
-        log_error("store_unreadable", log_s("error", st.msg));
-    s->unreadable = st.code != ST_OK;
-    for (size_t i = 0; i < n; i++) {
-        struct served_task *t = task_make(s, tasks[i]);
-        if (!t)
-            continue;
-        parameters_poll(t);
-        pointer_poll(t, STORE_PRODUCTION);
-        pointer_poll(t, STORE_CANDIDATE);
-    }
-    free(tasks);
-}
-
-static void *watch(void *arg)
-{
-    struct served *s = arg;
-
-    pthread_mutex_lock(&s->mu);
-    while (!s->stop) {
-        struct timespec until = clock_timespec(clock_after_ms(s->poll_ms));
-        if (pthread_cond_timedwait(&s->wake, &s->mu, &until) == 0)
-            continue;
-        pthread_mutex_unlock(&s->mu);
-        poll_store(s);
-        pthread_mutex_lock(&s->mu);
-    }
-    pthread_mutex_unlock(&s->mu);
-    return NULL;
-}
-
-/* ---- versions by number ---- */
 
 /* Counts a load of m, which is visible. */
 static struct status count_load_locked(struct served *s, struct served_model *m)
@@ -475,7 +290,7 @@ static struct status load_begin(struct served *s, const char *task, uint64_t ver
 
     pthread_mutex_lock(&s->mu);
     struct served_task *t = task_find_locked(s, task);
-    struct served_model *m = t ? model_find_locked(t, version) : NULL;
+    struct served_model *m = t ? served_find_locked(t, version) : NULL;
     *present = m != NULL;
     if (m)
         st = count_load_locked(s, m);
@@ -494,15 +309,15 @@ static struct status load_begin(struct served *s, const char *task, uint64_t ver
 /* Gives the turn back; m: what was loaded, NULL: nothing. */
 static struct status load_end(struct served *s, const char *task, struct served_model *m)
 {
-    struct served_task *t = m ? task_make(s, task) : NULL;
+    struct served_task *t = m ? served_task_make(s, task) : NULL;
     struct served_model *twin = NULL, *left = NULL;
     struct status st = status_ok();
 
     pthread_mutex_lock(&s->mu);
     if (t) {
-        m = model_adopt_locked(t, m, &twin);
+        m = served_adopt_locked(t, m, &twin);
         st = count_load_locked(s, m);
-        left = st.code ? model_leave_locked(m) : NULL;
+        left = st.code ? served_leave_locked(m) : NULL;
     } else if (m) {
         st = status_errorf(ST_EXHAUSTED, "there are %d tasks", STORE_MAX_TASKS);
         twin = m;
@@ -529,7 +344,7 @@ struct status served_load(struct served *s, const char *task, uint64_t version)
         st = load_begin(s, task, version, &present);
     if (st.code || present)
         return st;
-    st = load(s, &source, &m);
+    st = served_load_now(s, &source, &m);
     struct status ended = load_end(s, task, m);
     return st.code ? st : ended;
 }
@@ -560,16 +375,17 @@ struct status served_unload(struct served *s, const char *task, uint64_t version
 
     pthread_mutex_lock(&s->mu);
     struct served_task *t = task_find_locked(s, task);
-    struct served_model *m = t ? model_find_locked(t, version) : NULL;
+    struct served_model *m = t ? served_find_locked(t, version) : NULL;
     uint64_t serial = m ? m->serial : 0;
     if (!m) {
         st = status_errorf(ST_NOT_FOUND, "%.40s has no version %" PRIu64 " in service", task, version);
     } else if (!m->loads) {
         st = status_errorf(ST_PRECONDITION, "%s version %" PRIu64 " serves as %s: move the pointer instead", t->name,
-                           version, alias_names[m == t->alias[STORE_PRODUCTION] ? STORE_PRODUCTION : STORE_CANDIDATE]);
+                           version,
+                           served_alias_names[m == t->alias[STORE_PRODUCTION] ? STORE_PRODUCTION : STORE_CANDIDATE]);
     } else if (--m->loads == 0) {
         s->n_loaded--;
-        left = model_leave_locked(m);
+        left = served_leave_locked(m);
     }
     pthread_mutex_unlock(&s->mu);
     if (!left)
@@ -584,23 +400,21 @@ struct status served_unload(struct served *s, const char *task, uint64_t version
 
 /* ---- start and stop ---- */
 
-/* For the tasks that have nothing else. */
-static void load_builtin(struct served *s)
+static void *watch(void *arg)
 {
-    for (size_t i = 0; i < s->n_builtin; i++) {
-        const struct served_builtin *b = &s->builtin[i];
-        const struct loader_source source = {b->task, 0, b->data, b->size};
-        struct served_task *t = task_make(s, b->task);
-        struct served_model *m = NULL;
+    struct served *s = arg;
 
-        if (!t || t->alias[STORE_PRODUCTION])
+    pthread_mutex_lock(&s->mu);
+    while (!s->stop) {
+        struct timespec until = clock_timespec(clock_after_ms(s->poll_ms));
+        if (pthread_cond_timedwait(&s->wake, &s->mu, &until) == 0)
             continue;
-        struct status st = load(s, &source, &m);
-        if (st.code)
-            log_error("builtin_refused", log_s("task", b->task), log_s("error", st.msg));
-        else
-            alias_move(t, STORE_PRODUCTION, 0, m);
+        pthread_mutex_unlock(&s->mu);
+        pointers_poll(s);
+        pthread_mutex_lock(&s->mu);
     }
+    pthread_mutex_unlock(&s->mu);
+    return NULL;
 }
 
 void served_start(struct served **out, const struct served_config *config)
@@ -617,12 +431,14 @@ void served_start(struct served **out, const struct served_config *config)
         metric_gauge("bloginfer_model_version", "Version of the model in service; 0: the built-in one.", "task");
     s->candidates = metric_gauge("bloginfer_model_candidate_version", "Version of the candidate; 0: none.", "task");
     s->loads = metric_counter("bloginfer_model_loads_total", "Versions that were loaded, or refused.", "task,result");
+    s->rolled_back = metric_gauge("bloginfer_canary_rolled_back",
+                                  "1: the candidate was found worse than production and gets no calls.", "task");
     pthread_mutex_init(&s->mu, NULL);
     cond_init_monotonic(&s->wake);
     cond_init_monotonic(&s->gone);
     loader_start(&s->loader, s->dir, config->engine);
-    poll_store(s);
-    load_builtin(s);
+    pointers_poll(s);
+    pointers_load_builtin(s);
     loader_lower_priority(s->loader);
     s->watcher = thread_start("model-watch", 0, watch, s);
     *out = s;
@@ -667,6 +483,8 @@ void served_stop(struct served *s)
     served_freeze(s);
     retire_all(s);
     loader_stop(s->loader);
+    for (size_t i = 0; i < s->n_tasks; i++)
+        routing_task_fini(&s->tasks[i]);
     pthread_cond_destroy(&s->gone);
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->mu);

@@ -9,6 +9,7 @@
 #define INFERENCE_SERVED_H
 
 #include "base/base.h"
+#include "canary.h"
 #include "classifier/classifier.h"
 #include "classifier/engine.h"
 #include "workspaces.h"
@@ -28,7 +29,7 @@ struct served_task;
 struct served_model {
     struct classifier *classifier;
     struct workspaces *workspaces;
-    struct engine *engine; /* what answers */
+    struct engine *engine;            /* what answers */
     uint64_t version;                 /* 0: the built-in model */
     char sha256[2 * SHA256_SIZE + 1]; /* of its file */
 
@@ -46,6 +47,8 @@ struct served_state {
     struct model_parameters parameters; /* of its task */
     bool production, candidate;         /* what stands on it; the built-in model is in production while it serves */
     uint32_t loads;                     /* by served_load() */
+    bool rolled_back;                   /* a candidate that was found worse: nothing is routed to it */
+    struct canary_report canary;        /* of routed calls; of a candidate rolled back: what was found */
 };
 
 struct served_builtin {
@@ -83,10 +86,19 @@ struct served_query {
     const char *key;     /* routed calls with the same key go the same way; "" or NULL: by chance */
 };
 
-/* The model for a call, to served_release(). ST_INVALID: not a task's name or a version; ST_NOT_FOUND: no such task, or
+/* The model for a call, to served_release(). A call without a version goes to production, or by the canary's share to the
+ * candidate, unless that was found worse. ST_INVALID: not a task's name or a version; ST_NOT_FOUND: no such task, or
  * this version is not loaded, and the message says what is; ST_PRECONDITION: the task has no model at all. */
 struct status served_acquire(struct served *s, const struct served_query *q, struct served_model **out);
 void served_release(struct served_model *m); /* NULL is fine */
+
+/* A call of served_acquire(q) on m has ended, with this code and after so many seconds. Routed calls are what a candidate
+ * is judged by (canary.h): INTERNAL, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED and DATA_LOSS count against it, other codes
+ * than these and OK do not count. A probability that is no number has to be INTERNAL, see served_check(). */
+void served_observe(struct served_model *m, const struct served_query *q, enum code code, double seconds);
+
+/* ST_INTERNAL: one of the probabilities (n,C) is no number. */
+struct status served_check(const struct served_model *m, const float *probs, size_t n);
 
 /* All that can be acquired, by task and version, each to served_release(); returns their number.
  * models: (SERVED_MAX_MODELS,) */
