@@ -126,6 +126,15 @@ ready() { # SERVICE
     esac
 }
 
+# It answers with the version that is in production, no more with the built-in model or the version before.
+serving_production() { # inference
+    local version
+    ready "$1" || return 1
+    version=$(cat "$BLOGINFER_HOME/models/sentiment/production" 2>/dev/null) || return 0
+    curl -sS --noproxy '*' -m 3 "http://127.0.0.1:${METRICS[$1]}/metrics" 2>/dev/null |
+        grep -qxF "bloginfer_model_version{task=\"sentiment\"} $version"
+}
+
 alive() { # SERVICE: answers, though it may have nothing to serve yet
     case $1 in
     postgres | redis) ready "$1" ;;

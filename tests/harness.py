@@ -118,8 +118,9 @@ def clean_environment(**settings):
 class System:
     """The five services as processes. Everything they write lies under `home`."""
 
-    def __init__(self, home, data, models=()):
+    def __init__(self, home, data, models=(), builtin=False):
         self.home = Path(home)
+        self.builtin = builtin  # without built-in models "ready" means that something was published
         self.base = free_base()
         self.data = data
         self.models = models
@@ -165,7 +166,7 @@ class System:
         to = {n: [f"--{n}", self.target(n)] for n in PORTS}
         extra = {
             "aggregator": ["--state", str(self.home / "state"), *store],
-            "inference": store,
+            "inference": [*store, f"--builtin={str(self.builtin).lower()}"],
             "detector": ["--models", ":".join(map(str, [*self.models, *DARKNET]))],
             "trainer": [*to["aggregator"], "--worker", str(BIN / "bloginfer-worker"), "--data", str(self.data)],
             "gateway": [*to["inference"], *to["detector"], *to["aggregator"], *to["trainer"]],

@@ -38,8 +38,15 @@ static struct status describe_inference(struct ctl *ctl, struct buf *b)
         return st;
     if (!rep->n_models)
         buf_puts(b, "no model");
-    for (size_t i = 0; i < rep->n_models; i++)
-        buf_printf(b, "%s%s version %" PRIu64, i ? ", " : "", rep->models[i]->task, rep->models[i]->version);
+    for (size_t i = 0; i < rep->n_models; i++) {
+        const Bloginfer__V1__ServedModel *m = rep->models[i];
+
+        buf_printf(b, "%s%s ", i ? ", " : "", m->task);
+        if (m->version)
+            buf_printf(b, "version %" PRIu64, m->version);
+        else
+            buf_puts(b, "built-in");
+    }
     return st;
 }
 

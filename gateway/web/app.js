@@ -18,6 +18,8 @@ const COLOURS = ["#0369a1", "#c2410c", "#15803d", "#be123c", "#7e22ce", "#92600a
 const LONGEST_SIDE = 1600; // pixels; more do not help a detector with an input of 416
 
 const labelText = (label) => (LABELS[label] ? language.pick(...LABELS[label]) : label);
+const versionText = (version) =>
+  version ? language.pick(`模型版本 ${version}`, `model version ${version}`) : language.pick("内置模型", "built-in model");
 const percent = (p) => `${(p * 100).toFixed(1)} %`;
 
 async function post(path, body) {
@@ -63,7 +65,7 @@ function showText() {
       make("span", { text: `P(${labelText(known ? ends[1] : data.label)}) = ${percent(data.prob)}` })),
     meter,
     ...(known ? [make("div", { class: "ends" }, make("span", { text: labelText(ends[0]) }), make("span", { text: labelText(ends[1]) }))] : []),
-    factsOf([language.pick(`模型版本 ${data.version}`, `model version ${data.version}`)], lastText),
+    factsOf([versionText(data.version)], lastText),
   );
 }
 
@@ -224,7 +226,7 @@ let lastStatus = null;
 function modelText(model) {
   if (model.model) return `${model.model}, ${model.input_width}×${model.input_height}`;
   const marks = [model.architecture, model.production && "production", model.candidate && "candidate"].filter(Boolean);
-  return `${model.task} v${model.version}${marks.length ? ` (${marks.join(", ")})` : ""}`;
+  return `${model.task} ${model.version ? `v${model.version}` : language.pick("内置", "built-in")}${marks.length ? ` (${marks.join(", ")})` : ""}`;
 }
 
 function showStatus() {

@@ -1,6 +1,7 @@
 /* main.c - bloginfer-inference: text classification over gRPC with the models that stand in production. Stateless;
  * any number of it reads one store. */
 #include "base/base.h"
+#include "builtin.h"
 #include "classify.h"
 #include "metrics/metrics.h"
 #include "nn/nn.h"
@@ -15,6 +16,7 @@
 struct settings {
     int64_t port, metrics_port, poll_ms;
     char *store, *engine, *log_level;
+    bool builtin;
 };
 
 static const struct config_option options[] = {
@@ -28,6 +30,10 @@ static const struct config_option options[] = {
      "milliseconds between two looks at the store's pointers", 10, 3600000, NULL},
     {"engine", CONFIG_ENUM, offsetof(struct settings, engine), "auto",
      "arithmetic of the models: auto measures each one as it is loaded", 0, 0, "auto|fp32|int8"},
+    {"builtin", CONFIG_BOOL, offsetof(struct settings, builtin), "true",
+     "serve the built-in model, version 0, of a task that has nothing in production; --builtin=false: answer "
+     "FAILED_PRECONDITION instead",
+     0, 0, NULL},
     {"log-level", CONFIG_ENUM, offsetof(struct settings, log_level), "info", "least level that is logged", 0, 0,
      "debug|info|warn|error"},
 };
@@ -81,7 +87,14 @@ int main(int argc, char **argv)
     rpc_server_set_serving(server, "", false);
     rpc_server_set_serving(server, CLASSIFY_SERVICE, false);
     char *dir = store_dir(&set);
-    struct served_config serve = {.dir = dir, .poll_ms = set.poll_ms, .first = serving, .ctx = server};
+    struct served_builtin builtin[BUILTIN_MODELS];
+    builtin_models(builtin);
+    struct served_config serve = {.dir = dir,
+                                  .poll_ms = set.poll_ms,
+                                  .first = serving,
+                                  .ctx = server,
+                                  .builtin = builtin,
+                                  .n_builtin = set.builtin ? BUILTIN_MODELS : 0};
     or_die(engine_kind_parse(set.engine, &serve.engine));
     served_start(&served, &serve);
     classify_init(&classify, served);
