@@ -10,8 +10,10 @@ static struct rpc_call *pop(struct pool *p)
     struct rpc_call *call = NULL;
 
     pthread_mutex_lock(&p->mu);
-    while (!p->n && !p->stopping)
+    while (!p->n && !p->stopping) {
+        p->n_idle++;
         pthread_cond_wait(&p->changed, &p->mu);
+    }
     if (p->n) {
         call = p->ring[p->first];
         p->first = (p->first + 1) % p->cap;
@@ -52,8 +54,11 @@ bool pool_push(struct pool *p, struct rpc_call *call)
     if (room) {
         p->ring[(p->first + p->n++) % p->cap] = call;
         account_queued(1);
+        if (p->n_idle > 0) {
+            p->n_idle--;
+            pthread_cond_signal(&p->changed);
+        }
     }
-    pthread_cond_signal(&p->changed);
     pthread_mutex_unlock(&p->mu);
     return room;
 }

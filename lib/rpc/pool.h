@@ -17,6 +17,7 @@ struct pool {
     pthread_cond_t changed;
     struct rpc_call **ring;
     size_t cap, first, n;
+    int n_idle; /* threads that wait, less those that were woken already */
     bool stopping;
 };
 

@@ -37,7 +37,7 @@ struct rpc_server {
 
     grpc_server *server;
     grpc_completion_queue *queue;
-    pthread_t pollers[2];
+    pthread_t pollers[4];
     int n_pollers;
     struct pool pool;
     bool started;
