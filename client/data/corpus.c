@@ -102,7 +102,7 @@ static struct status find_source(const struct corpus_query *q, const struct sour
         if (!q->folders[f] || !*q->folders[f])
             continue;
         for (size_t s = 0; s < COUNT_OF(sources); s++) {
-            if (strcmp(sources[s].task, q->task) != 0)
+            if (strcmp(sources[s].task, q->task) != 0 || (q->source && strcmp(sources[s].name, q->source) != 0))
                 continue;
             st = in_folder(&sources[s], q->folders[f], &there);
             if (!st.code && !there)

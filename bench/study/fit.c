@@ -1,0 +1,169 @@
+/* fit.c - see fit.h. Batches are the worker's (client/worker/batches.h), as one shard. */
+#include "fit.h"
+
+#include "client/worker/batches.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define PREDICT_BATCH 64
+
+static double cpu_seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+struct state {
+    struct fit *f;
+    struct nn_workspace *workspace;
+    struct nn_optimizer adam;
+    struct nn_example *gathered;
+    float *grad, *moved, *average;
+    struct nn_tensor tensors[NN_MAX_TENSORS];
+    size_t n_tensors;
+    uint64_t step, n_steps;
+};
+
+static double rate_at(const struct state *s)
+{
+    const struct recipe *r = &s->f->recipe;
+    double left;
+
+    if (s->step < r->warm_up)
+        return r->learning_rate * (double)(s->step + 1) / r->warm_up;
+    left = (double)(s->n_steps - 1 - s->step) / fmax(1, (double)s->n_steps - 1 - r->warm_up);
+    return r->learning_rate * (r->final_rate + (1 - r->final_rate) * left);
+}
+
+/* A second gradient at parameters whose embedding went a step up the first one's slope, added to it. */
+static double add_adversary(struct state *s, uint32_t n, uint64_t seed)
+{
+    struct fit *f = s->f;
+    const struct nn_tensor *e = nn_tensor_find(s->tensors, s->n_tensors, "embedding");
+    double norm = 0, loss = 0;
+
+    if (!e)
+        return 0;
+    for (size_t i = 0; i < e->n; i++)
+        norm += (double)s->grad[e->offset + i] * (double)s->grad[e->offset + i];
+    if (norm <= 0)
+        return 0;
+    memcpy(s->moved, f->params, f->n_params * sizeof *s->moved);
+    for (size_t i = 0; i < e->n; i++)
+        s->moved[e->offset + i] += (float)(f->recipe.adversary / sqrt(norm)) * s->grad[e->offset + i];
+    nn_loss(s->workspace, s->moved, s->gathered, n, &f->recipe.objective, seed, s->grad, &loss, NULL);
+    for (size_t i = 0; i < f->n_params; i++)
+        s->grad[i] *= 0.5f;
+    return loss;
+}
+
+static void shrink(struct state *s, double rate)
+{
+    for (size_t t = 0; t < s->n_tensors; t++) {
+        bool ngram = !strcmp(s->tensors[t].name, "ngram");
+        double decay = rate * (ngram ? s->f->recipe.ngram_decay : s->f->recipe.decay);
+        float *p = s->f->params + s->tensors[t].offset;
+
+        for (size_t i = 0; decay > 0 && i < s->tensors[t].n; i++)
+            p[i] *= (float)(1 - decay);
+    }
+}
+
+static void average_in(struct state *s)
+{
+    double memory = fmin(s->f->recipe.average, (double)s->step / (double)(s->step + 10));
+
+    for (size_t i = 0; i < s->f->n_params; i++)
+        s->average[i] += (float)(1 - memory) * (s->f->params[i] - s->average[i]);
+}
+
+static double take_step(struct state *s, const uint32_t *rows, uint32_t n)
+{
+    struct fit *f = s->f;
+    double loss, rate = rate_at(s);
+    uint64_t seed = f->seed << 32 ^ s->step;
+
+    for (uint32_t i = 0; i < n; i++)
+        s->gathered[i] = f->train[rows[i]];
+    memset(s->grad, 0, f->n_params * sizeof *s->grad);
+    nn_loss(s->workspace, f->params, s->gathered, n, &f->recipe.objective, seed, s->grad, &loss, NULL);
+    if (f->recipe.adversary > 0)
+        add_adversary(s, n, seed);
+    nn_optimizer_step(&s->adam, f->params, s->grad, rate);
+    shrink(s, rate);
+    if (f->recipe.average > 0)
+        average_in(s);
+    s->step++;
+    return loss * n;
+}
+
+static void start(struct state *s, struct fit *f, uint32_t n_batches)
+{
+    *s = (struct state){.f = f, .n_steps = (uint64_t)n_batches * f->recipe.epochs};
+    s->workspace = nn_workspace_new(&f->recipe.shape, batches_max((uint32_t)f->n_train, n_batches));
+    s->gathered = xcalloc(batches_max((uint32_t)f->n_train, n_batches), sizeof *s->gathered);
+    s->grad = xaligned(f->n_params, sizeof *s->grad);
+    s->n_tensors = nn_tensors(&f->recipe.shape, s->tensors);
+    nn_optimizer_init(&s->adam, NN_ADAM, f->n_params);
+    s->adam.beta2 = f->recipe.beta2;
+    s->adam.clip_norm = f->recipe.clip_norm;
+    if (f->recipe.adversary > 0)
+        s->moved = xaligned(f->n_params, sizeof *s->moved);
+    if (f->recipe.average > 0) {
+        s->average = xaligned(f->n_params, sizeof *s->average);
+        memcpy(s->average, f->params, f->n_params * sizeof *s->average);
+    }
+}
+
+static void finish(struct state *s)
+{
+    if (s->average)
+        memcpy(s->f->params, s->average, s->f->n_params * sizeof *s->average);
+    nn_workspace_free(s->workspace);
+    nn_optimizer_fini(&s->adam);
+    free(s->gathered);
+    free(s->grad);
+    free(s->moved);
+    free(s->average);
+}
+
+double fit_run(struct fit *f)
+{
+    uint32_t n_rows = (uint32_t)f->n_train, n_batches = (n_rows + f->recipe.batch - 1) / f->recipe.batch, n;
+    struct state s;
+    double seconds = 0;
+
+    start(&s, f, n_batches);
+    for (uint32_t epoch = 1; epoch <= f->recipe.epochs; epoch++) {
+        double from = cpu_seconds(), loss = 0;
+        struct batches order;
+
+        batches_init(&order, f->train, n_rows, n_batches, f->seed * 0x9E3779B97F4A7C15u + epoch, 0);
+        for (uint32_t place = 0; place < n_batches; place++) {
+            const uint32_t *rows = batches_at(&order, place, &n);
+            loss += take_step(&s, rows, n);
+        }
+        batches_fini(&order);
+        seconds += cpu_seconds() - from;
+        f->after_epoch(f->arg, epoch, loss / n_rows, s.average ? s.average : f->params);
+    }
+    finish(&s);
+    return seconds;
+}
+
+void fit_predict(const struct nn_shape *shape, const float *params, const struct nn_example *rows, size_t n,
+                 float *probs)
+{
+    struct nn_workspace *workspace = nn_workspace_new(shape, PREDICT_BATCH);
+
+    for (size_t from = 0; from < n; from += PREDICT_BATCH) {
+        size_t size = n - from < PREDICT_BATCH ? n - from : PREDICT_BATCH;
+        nn_predict(workspace, params, rows + from, (uint32_t)size, probs + from * shape->classes);
+    }
+    nn_workspace_free(workspace);
+}

