@@ -4,6 +4,7 @@
 
 #include "bloginfer/v1/registry.pb-c.h"
 #include "model_files.h"
+#include "model_parameters.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -403,11 +404,36 @@ static struct status rollback_model(struct rpc_call *call, const void *in, void 
     return registry_answerable(st, req->task);
 }
 
+static struct status set_parameters_locked(struct registry *r, const char *task, const struct model_parameters *from,
+                                           char *const *names, size_t n, struct model_parameters *out)
+{
+    struct status st = store_get_parameters(r->dir, task, out);
+
+    if (st.code == ST_DATA_LOSS) { /* what is damaged is replaced */
+        *out = model_parameters_default();
+        st = status_ok();
+    }
+    for (size_t i = 0; i < n && !st.code; i++)
+        st = model_parameters_copy(out, from, names[i]);
+    return st.code ? st : store_set_parameters(r->dir, task, out);
+}
+
+struct status registry_set_parameters(struct registry *r, const char *task, const struct model_parameters *from,
+                                      char *const *names, size_t n, struct model_parameters *out)
+{
+    pthread_mutex_lock(&r->mu);
+    struct status st = set_parameters_locked(r, task, from, names, n, out);
+    pthread_mutex_unlock(&r->mu);
+    return st;
+}
+
 const struct rpc_method registry_methods[] = {
     RPC_UNARY("ListModels", list_models, .max_request = 4096, .arena_limit = LIST_ARENA),
     RPC_UNARY("GetModel", get_model, .max_request = 4096, .arena_limit = LIST_ARENA),
     RPC_UNARY("PromoteModel", promote_model, .max_request = 4096, .arena_limit = LIST_ARENA),
     RPC_UNARY("RollbackModel", rollback_model, .max_request = 4096, .arena_limit = LIST_ARENA),
+    RPC_UNARY("GetModelParameters", model_parameters_get, .max_request = 4096),
+    RPC_UNARY("SetModelParameters", model_parameters_change, .max_request = 4096),
     RPC_STREAM("ExportModel", model_files_export, .max_request = 4096, .max_streams = MAX_EXPORTS),
     RPC_STREAM("ImportModel", model_files_import, .max_request = MAX_PIECE, .max_streams = MAX_IMPORTS,
                .max_total = MODEL_FILES_IMPORT_MAX + MAX_PIECE, .arena_limit = LIST_ARENA),

@@ -1,4 +1,5 @@
-/* registry_internal.h - what the registry's handlers share: registry.c and model_files.c, nobody else. */
+/* registry_internal.h - what the registry's handlers share: registry.c, model_files.c and model_parameters.c, nobody
+ * else. */
 #ifndef AGGREGATOR_REGISTRY_INTERNAL_H
 #define AGGREGATOR_REGISTRY_INTERNAL_H
 
@@ -8,6 +9,10 @@
 
 /* Makes a file, which the caller has checked, a new version of the task and its candidate. */
 struct status registry_import(struct registry *r, const char *task, const char *data, size_t size, uint64_t *version);
+
+/* Takes these members of `from` over into the task's parameters, all or none. *out: all of them now. */
+struct status registry_set_parameters(struct registry *r, const char *task, const struct model_parameters *from,
+                                      char *const *names, size_t n, struct model_parameters *out);
 
 /* *out: a message in the arena for the version. ST_EXHAUSTED: the arena is full. */
 struct status registry_version(struct registry *r, struct arena *a, const char *task, uint64_t version,

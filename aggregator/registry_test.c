@@ -440,6 +440,82 @@ static void test_promote_and_roll_back(void **state)
     assert_int_equal(pointer(STORE_PRODUCTION), 1);
 }
 
+static Bloginfer__V1__ModelParameters *parameters_of(const char *task)
+{
+    Bloginfer__V1__GetModelParametersRequest req = BLOGINFER__V1__GET_MODEL_PARAMETERS_REQUEST__INIT;
+    const void *out = NULL;
+
+    req.task = (char *)task;
+    CHECK_OK(ask("GetModelParameters", &req, &out));
+    return ((const Bloginfer__V1__GetModelParametersResponse *)out)->parameters;
+}
+
+static enum code set_parameters(const char *task, Bloginfer__V1__ModelParameters *p, const char *field,
+                                const char *another)
+{
+    Bloginfer__V1__SetModelParametersRequest req = BLOGINFER__V1__SET_MODEL_PARAMETERS_REQUEST__INIT;
+    char *fields[] = {(char *)field, (char *)another};
+    const void *out = NULL;
+
+    req.task = (char *)task;
+    req.parameters = p;
+    req.fields = fields;
+    req.n_fields = field ? another ? 2 : 1 : 0;
+    return ask("SetModelParameters", &req, &out).code;
+}
+
+static void test_parameters_change_one_by_one(void **state)
+{
+    (void)state;
+    Bloginfer__V1__ModelParameters p = BLOGINFER__V1__MODEL_PARAMETERS__INIT;
+    struct model_parameters stored;
+
+    assert_true(parameters_of("sentiment")->threshold == 0.5); /* there is no version yet */
+    p.threshold = 0.75;
+    p.max_batch = 8;
+    p.canary_percent = 200;
+    assert_int_equal(set_parameters("sentiment", &p, "threshold", NULL), ST_OK);
+    assert_int_equal(set_parameters("sentiment", &p, "max_batch", NULL), ST_OK);
+    assert_true(parameters_of("sentiment")->threshold == 0.75);
+    assert_int_equal(parameters_of("sentiment")->max_batch, 8);
+    assert_true(parameters_of("sentiment")->canary_percent == 0);
+    CHECK_OK(store_get_parameters(dir, "sentiment", &stored)); /* where every replica sees them */
+    assert_true(stored.threshold == 0.75 && stored.max_batch == 8);
+    assert_true(parameters_of("troll")->threshold == 0.5);
+
+    p.threshold = 0.25;
+    assert_int_equal(set_parameters("sentiment", &p, "threshold", "canary_percent"), ST_INVALID);
+    assert_int_equal(set_parameters("sentiment", &p, "threshold", "weight"), ST_INVALID);
+    assert_int_equal(set_parameters("sentiment", &p, NULL, NULL), ST_INVALID);
+    assert_int_equal(set_parameters("sentiment", NULL, "threshold", NULL), ST_INVALID);
+    assert_int_equal(set_parameters("weather", &p, "threshold", NULL), ST_NOT_FOUND);
+    assert_int_equal(set_parameters("../x", &p, "threshold", NULL), ST_INVALID);
+    assert_true(parameters_of("sentiment")->threshold == 0.75); /* all or none */
+}
+
+static void test_damaged_parameters_are_told_and_replaced(void **state)
+{
+    (void)state;
+    Bloginfer__V1__ModelParameters p = BLOGINFER__V1__MODEL_PARAMETERS__INIT;
+    Bloginfer__V1__GetModelParametersRequest req = BLOGINFER__V1__GET_MODEL_PARAMETERS_REQUEST__INIT;
+    char path[PATH_MAX + 64];
+    const void *out = NULL;
+
+    p.threshold = 0.75;
+    assert_int_equal(set_parameters("sentiment", &p, "threshold", NULL), ST_OK);
+    snprintf(path, sizeof path, "%s/sentiment/%s", dir, PARAMETERS_FILE);
+    CHECK_OK(fs_write_atomic(path, "{", 1));
+    req.task = (char *)"sentiment";
+    struct status st = ask("GetModelParameters", &req, &out);
+    assert_int_equal(st.code, ST_DATA_LOSS);
+    assert_non_null(strstr(st.msg, PARAMETERS_FILE));
+    assert_null(strstr(st.msg, dir));
+    p.shadow_percent = 5;
+    assert_int_equal(set_parameters("sentiment", &p, "shadow_percent", NULL), ST_OK);
+    assert_true(parameters_of("sentiment")->shadow_percent == 5);
+    assert_true(parameters_of("sentiment")->threshold == 0.5);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -455,6 +531,8 @@ int main(void)
         TEST(test_a_damaged_version_is_listed_as_such),
         TEST(test_get),
         TEST(test_promote_and_roll_back),
+        TEST(test_parameters_change_one_by_one),
+        TEST(test_damaged_parameters_are_told_and_replaced),
         TEST(test_a_file_goes_out_and_comes_in_unchanged),
         TEST(test_a_damaged_file_does_not_go_out),
         TEST(test_what_is_no_model_does_not_come_in),

@@ -29,7 +29,8 @@ def test_every_command_explains_itself(command):
     "words",
     [(), ("fly",), ("train", "--epochs", "1"), ("train", "--rounds", "many"), ("train", "--rounds", "0"), ("train", "now"),
      ("watch",), ("runs",), ("runs", "dance"), ("runs", "show"), ("models", "promote", "sentiment"),
-     ("models", "export", "sentiment", "1"), ("models", "export", "sentiment", "0", "x"), ("models", "import"),
+     ("models", "export", "sentiment", "1"), ("models", "export", "sentiment", "0", "x"), ("models", "import"), ("models", "parameters"),
+     ("models", "parameters", "sentiment", "threshold"), ("models", "parameters", "sentiment", "colour=1"),
      ("models", "promote", "sentiment", "-1"), ("models", "promote", "sentiment", "1x"), ("classify",), ("detect",),
      ("detect", "--threshold", "2", "x"), ("health",)],
 )  # fmt: skip
@@ -109,6 +110,31 @@ def test_models_and_runs(shared):
     assert told[-1].startswith("published sentiment version 1")
     again = shared.ctl("train", "--run-id", run["run_id"], "--rounds", "2", "--workers", "2").stdout
     assert "was there already" in again and "started" not in again
+
+
+def test_parameters_change_while_the_model_serves(shared):
+    def label():
+        return shared.ctl("classify", "房间干净舒适，服务热情周到").stdout.splitlines()[1].split()[0]
+
+    def in_force(threshold):
+        served = json.loads(shared.ctl("models", "parameters", "sentiment", "--json").stdout)
+        return served["threshold"] == threshold
+
+    told = shared.ctl("models", "parameters", "sentiment").stdout.splitlines()
+    assert told[0].split()[:2] == ["TASK", "THRESHOLD"] and told[1].split()[:3] == ["sentiment", "0.5", "32"]
+    assert label() == "positive"
+    told = shared.ctl("models", "parameters", "sentiment", "threshold=1", "max_batch=16").stdout
+    assert told.splitlines()[1].split()[:3] == ["sentiment", "1", "16"]
+    assert in_force(1)
+    wait_for(lambda: label() == "negative", "the threshold is in force")
+    file = shared.home / "models/sentiment/parameters.json"
+    file.write_text('{"threshold": 0.5, "colour": 1}')
+    wait_for(lambda: "parameters_refused" in shared.log("inference"), "damage is told")
+    assert label() == "negative"
+    shared.ctl("models", "parameters", "sentiment", "threshold=0.5", "max_batch=32")
+    wait_for(lambda: label() == "positive", "the threshold is in force")
+    assert shared.ctl("models", "parameters", "weather", check=False).returncode == 1
+    assert shared.ctl("models", "parameters", "sentiment", "canary=101", check=False).returncode == 2
 
 
 def test_status_and_health(shared, system):

@@ -3,6 +3,7 @@
 #include "ctl.h"
 #include "format.h"
 #include "model_files.h"
+#include "model_parameters.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -148,6 +149,8 @@ static int models(struct ctl *ctl, int n_words, char **words)
     uint64_t version = 0;
     struct status st = status_ok();
 
+    if (n_words >= 2 && !strcmp(words[0], "parameters"))
+        return model_parameters(ctl, words[1], n_words - 2, words + 2);
     if (n_words >= 3 && !(n_words == 4 && !strcmp(words[2], "production")))
         st = parse_version(words[2], &version);
     if (st.code)
@@ -166,22 +169,28 @@ static int models(struct ctl *ctl, int n_words, char **words)
         return roll_back(ctl, words[1]);
     return ctl_fail(status_errorf(ST_INVALID, "usage: bloginferctl models list [TASK] | show TASK [VERSION] | "
                                               "promote TASK VERSION | rollback TASK | "
-                                              "export TASK VERSION FILE | import FILE"));
+                                              "export TASK VERSION FILE | import FILE | "
+                                              "parameters TASK [NAME=VALUE...]"));
 }
 
 const struct ctl_command ctl_models = {
     .name = "models",
-    .words = "list|show|promote|rollback|export|import ...",
+    .words = "list|show|promote|rollback|export|import|parameters ...",
     .summary = "versions of models, and which one is in production",
-    .details = "  models list [TASK]             all versions\n"
-               "  models show TASK [VERSION]     one of them (the production version) with all it says of itself\n"
-               "  models promote TASK VERSION    points production at a version, after the file has been verified\n"
-               "  models rollback TASK           points production at the version before\n"
-               "  models export TASK VERSION FILE   writes a version's model file, to take it to another site;\n"
-               "                                 VERSION is a number or production; --fp16 halves it\n"
-               "  models import FILE             makes a model file a new version, and the candidate",
+    .details =
+        "  models list [TASK]             all versions\n"
+        "  models show TASK [VERSION]     one of them (the production version) with all it says of itself\n"
+        "  models promote TASK VERSION    points production at a version, after the file has been verified\n"
+        "  models rollback TASK           points production at the version before\n"
+        "  models export TASK VERSION FILE   writes a version's model file, to take it to another site;\n"
+        "                                 VERSION is a number or production; --fp16 halves it\n"
+        "  models import FILE             makes a model file a new version, and the candidate\n"
+        "  models parameters TASK [NAME=VALUE...]   shows what is set for a task while it serves, or changes it:\n"
+        "                                 threshold=0..1, max_batch=1..256, max_queue_delay_us=0..100000,\n"
+        "                                 canary=0..100 (percent of the calls that go to the candidate),\n"
+        "                                 shadow=0..100 (percent that the candidate answers for comparison alone)",
     .min_words = 1,
-    .max_words = 4,
+    .max_words = 7,
     .run = models,
     .options = options,
     .n_options = COUNT_OF(options),

@@ -72,7 +72,7 @@ bool model_parameters_equal(const struct model_parameters *a, const struct model
     return true;
 }
 
-/* ---- JSON ---- */
+/* ---- by name ---- */
 
 static const struct member *member_find(const char *name)
 {
@@ -82,21 +82,35 @@ static const struct member *member_find(const char *name)
     return NULL;
 }
 
-static struct status member_parse(struct model_parameters *p, const char *name, const json_t *value)
+static struct status member_unknown(const char *name)
 {
-    const struct member *m = member_find(name);
-    struct status st;
+    struct buf list = BUF_INIT(STATUS_MSG_SIZE);
 
-    if (!m)
-        st = status_errorf(ST_INVALID, "%.40s: unknown", name);
-    else if (!json_is_number(value))
-        st = status_errorf(ST_INVALID, "%s: not a number", name);
-    else
-        st = member_check(m, json_number_value(value));
-    if (!st.code)
-        member_set(p, m, json_number_value(value));
+    for (size_t i = 0; i < COUNT_OF(members); i++)
+        buf_printf(&list, "%s%s", i ? ", " : "", members[i].name);
+    struct status st = status_errorf(ST_INVALID, "%.40s: there are %s", name, list.data);
+    buf_fini(&list);
     return st;
 }
+
+struct status model_parameters_set(struct model_parameters *p, const char *name, double value)
+{
+    const struct member *m = member_find(name);
+    struct status st = m ? member_check(m, value) : member_unknown(name);
+
+    if (!st.code)
+        member_set(p, m, value);
+    return st;
+}
+
+struct status model_parameters_copy(struct model_parameters *to, const struct model_parameters *from, const char *name)
+{
+    const struct member *m = member_find(name);
+
+    return m ? model_parameters_set(to, name, member_get(from, m)) : member_unknown(name);
+}
+
+/* ---- JSON ---- */
 
 struct status model_parameters_parse(struct model_parameters *out, const char *text, size_t size)
 {
@@ -113,7 +127,13 @@ struct status model_parameters_parse(struct model_parameters *out, const char *t
         json_decref(root);
         return status_errorf(ST_DATA_LOSS, "%s is not a JSON object", PARAMETERS_FILE);
     }
-    json_object_foreach(root, name, value) if (!st.code) st = member_parse(&p, name, value);
+    json_object_foreach(root, name, value)
+    {
+        if (!st.code && !json_is_number(value))
+            st = status_errorf(ST_INVALID, "%.40s: not a number", name);
+        else if (!st.code)
+            st = model_parameters_set(&p, name, json_number_value(value));
+    }
     json_decref(root);
     if (st.code)
         return status_errorf(ST_DATA_LOSS, "%s: %.160s", PARAMETERS_FILE, st.msg);

@@ -25,6 +25,12 @@ struct model_parameters {
 /* The defaults: 0.5, 32, 0, 0, 0. */
 struct model_parameters model_parameters_default(void);
 
+/* Sets one member by its name. ST_INVALID: no such member, and the message names them all, or out of its range. */
+struct status model_parameters_set(struct model_parameters *p, const char *name, double value);
+
+/* Copies one member by its name. ST_INVALID: no such member, or out of its range. */
+struct status model_parameters_copy(struct model_parameters *to, const struct model_parameters *from, const char *name);
+
 /* ST_INVALID names the member and its range. */
 struct status model_parameters_check(const struct model_parameters *p);
 

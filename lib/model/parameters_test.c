@@ -97,12 +97,31 @@ static void test_a_message_names_the_member_and_its_range(void **state)
     assert_int_equal(model_parameters_check(&p).code, ST_INVALID);
 }
 
+static void test_members_by_name(void **state)
+{
+    (void)state;
+    struct model_parameters p = model_parameters_default();
+    const struct model_parameters from = {.threshold = 0.9, .max_batch = 300, .shadow_percent = 7};
+
+    assert_int_equal(model_parameters_set(&p, "canary_percent", 12.5).code, ST_OK);
+    assert_true(p.canary_percent == 12.5);
+    assert_int_equal(model_parameters_set(&p, "max_batch", 1.5).code, ST_INVALID);
+    struct status st = model_parameters_set(&p, "weight", 1);
+    assert_int_equal(st.code, ST_INVALID);
+    assert_non_null(strstr(st.msg, "max_queue_delay_us"));
+    assert_int_equal(model_parameters_copy(&p, &from, "threshold").code, ST_OK);
+    assert_int_equal(model_parameters_copy(&p, &from, "max_batch").code, ST_INVALID);
+    assert_int_equal(model_parameters_copy(&p, &from, "").code, ST_INVALID);
+    assert_true(p.threshold == 0.9 && p.max_batch == 32 && p.shadow_percent == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_absent_members_have_their_defaults),
         cmocka_unit_test(test_what_is_written_is_read),
         cmocka_unit_test(test_damage_is_refused),
+        cmocka_unit_test(test_members_by_name),
         cmocka_unit_test(test_a_message_names_the_member_and_its_range),
     };
 
