@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/config.h"
+#include "base/cpus.h"
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/lifecycle.h"

@@ -2,6 +2,7 @@
 #include "base/base.h"
 
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -304,6 +305,22 @@ static void test_a_secret_comes_from_a_file_or_the_environment(void **state)
     free(dir);
 }
 
+static void test_cpus_follow_the_affinity(void **state)
+{
+    cpu_set_t all, one;
+
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    assert_in_range(cpus_allowed(), 1, CPU_COUNT(&all));
+    CPU_ZERO(&one);
+    for (int i = 0; i < CPU_SETSIZE && !CPU_COUNT(&one); i++)
+        if (CPU_ISSET(i, &all))
+            CPU_SET(i, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(cpus_allowed(), 1);
+    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+}
+
 static void test_no_value_can_forge_a_log_line(void **state)
 {
     int pipes[2], saved = dup(STDERR_FILENO);
@@ -342,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_a_flag_wins_over_the_environment_and_that_over_the_default),
         cmocka_unit_test(test_a_bad_value_names_the_option_the_value_and_what_is_allowed),
         cmocka_unit_test(test_a_secret_comes_from_a_file_or_the_environment),
+        cmocka_unit_test(test_cpus_follow_the_affinity),
         cmocka_unit_test(test_no_value_can_forge_a_log_line),
     };
 

@@ -184,6 +184,9 @@ static void test_tokenise_does_it_all(void **state)
     assert_int_equal(t.n_ngrams, 1);
     assert_int_equal(t.ngrams[0], 24866);
     assert_int_equal(text_tokenise(&t, &arena, "\xff", 1, 200, 65536).code, ST_INVALID);
+    assert_int_equal(text_tokenise(&t, &arena, "好", 3, 200, 0).code, ST_OK);
+    assert_int_equal(t.n_ids, 1);
+    assert_int_equal(t.n_ngrams, 0);
     arena_fini(&arena);
 }
 

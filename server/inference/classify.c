@@ -1,30 +1,30 @@
-/* classify.c - see classify.h. The texts of a call are tokenised, sorted by length and put through the model in
- * batches of nearly equal lengths, so that a long text does not make short ones wait for padding. */
+/* classify.c - see classify.h. A call's texts are tokenised where it arrives and left to the batcher; the answer is made
+ * and sent from the thread that computed it, so that no thread waits for another on behalf of one call. */
 #include "classify.h"
 
 #include "bloginfer/v1/classify.pb-c.h"
 #include "metrics/metrics.h"
-#include "text/text.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define MAX_REQUEST (4u << 20)
 
-/* One call's work: everything is in its arena. */
+/* A call that waits for its texts; in its arena. */
 struct work {
-    size_t n;
-    struct nn_example *examples; /* (n,), longest first */
-    uint32_t *index;             /* (n,): which text example i is; label holds it while they are sorted */
-    float *probs;                /* (n,C), in the order of the texts */
+    struct batcher_job job;
+    struct served_query query;
+    int64_t started;
+    double threshold;
+    const struct classify *service;
+    struct rpc_call *call;
+    Bloginfer__V1__ClassifyResponse *rep;
 };
 
-void classify_init(struct classify *c, struct served *served)
+void classify_init(struct classify *c, struct served *served, struct batcher *batcher)
 {
     c->served = served;
+    c->batcher = batcher;
     c->texts = metric_counter("bloginfer_classify_texts_total", "Texts that were given a label.", "task");
-    c->batches = metric_histogram("bloginfer_classify_batch_duration_seconds", "Forward pass of one batch of texts.",
-                                  "task", NULL, 0);
 }
 
 static struct status no_room(void)
@@ -32,71 +32,153 @@ static struct status no_room(void)
     return status_errorf(ST_EXHAUSTED, "the texts are too many for one call: send fewer at a time");
 }
 
-static struct status cancelled(void)
+/* ---- from probabilities to the answer ---- */
+
+/* Where the parts of an answer lie, so that each kind is one allocation. */
+struct parts {
+    Bloginfer__V1__Classification *rows;                     /* (n,) */
+    Bloginfer__V1__LabelProbability *probabilities, **lists; /* (n,C) */
+};
+
+static struct status parts_new(struct parts *p, struct arena *a, Bloginfer__V1__ClassifyResponse *rep, size_t n,
+                               size_t C)
 {
-    return status_errorf(ST_CANCELLED, "the call is over");
+    p->rows = arena_alloc(a, n * sizeof *p->rows);
+    p->probabilities = arena_alloc(a, n * C * sizeof *p->probabilities);
+    p->lists = arena_alloc(a, n * C * sizeof *p->lists);
+    rep->results = arena_alloc(a, n * sizeof(void *));
+    return p->rows && p->probabilities && p->lists && rep->results ? status_ok() : no_room();
 }
 
-/* ---- from texts to probabilities ---- */
-
-static int by_length(const void *a, const void *b)
+/* Row i: every label with its probability, and the one that is the answer. Names are the model's. */
+static void row_fill(const struct parts *p, size_t i, const struct classifier *c, double threshold, const float *probs)
 {
-    const struct nn_example *x = a, *y = b;
+    Bloginfer__V1__Classification *row = &p->rows[i];
+    size_t C = c->shape.classes;
 
-    return (x->n_ids < y->n_ids) - (x->n_ids > y->n_ids);
-}
-
-static struct status tokenise(struct work *w, struct rpc_call *call, const struct nn_shape *shape, char **texts)
-{
-    for (size_t i = 0; i < w->n; i++) {
-        struct text_tokens t;
-        if (rpc_cancelled(call))
-            return cancelled();
-        struct status st =
-            text_tokenise(&t, rpc_arena(call), texts[i], strlen(texts[i]), shape->max_tokens, shape->buckets);
-        if (st.code)
-            return status_prefix(st, "texts[%zu]", i);
-        w->examples[i] = (struct nn_example){t.ids, t.n_ids, t.ngrams, t.n_ngrams, (uint32_t)i};
+    bloginfer__v1__classification__init(row);
+    row->label = (char *)c->labels[classifier_label(c, probs, threshold, &row->prob)];
+    row->n_probabilities = C;
+    row->probabilities = p->lists + i * C;
+    for (size_t k = 0; k < C; k++) {
+        Bloginfer__V1__LabelProbability *out = &p->probabilities[i * C + k];
+        bloginfer__v1__label_probability__init(out);
+        out->label = (char *)c->labels[k];
+        out->probability = probs[k];
+        row->probabilities[k] = out;
     }
-    qsort(w->examples, w->n, sizeof *w->examples, by_length);
-    for (size_t i = 0; i < w->n; i++) {
-        w->index[i] = w->examples[i].label;
-        w->examples[i].label = 0;
-    }
-    return status_ok();
 }
 
-static void predict_batch(struct work *w, const struct served_model *m, struct nn_workspace *ws, size_t begin, size_t n)
+static struct status answer_fill(const struct work *w)
 {
-    float probs[WORKSPACES_BATCH * NN_MAX_CLASSES];
-    size_t C = m->classifier->shape.classes;
+    const struct classifier *c = w->job.model->classifier;
+    size_t n = w->job.n_rows, C = c->shape.classes;
+    struct parts parts;
+    struct status st = parts_new(&parts, rpc_arena(w->call), w->rep, n, C);
 
-    nn_predict(ws, m->classifier->params, w->examples + begin, (uint32_t)n, probs);
-    for (size_t i = 0; i < n; i++)
-        memcpy(w->probs + w->index[begin + i] * C, probs + i * C, C * sizeof *probs);
-}
-
-static struct status predict(const struct classify *c, struct work *w, struct rpc_call *call, struct served_model *m)
-{
-    struct status st = status_ok();
-    struct series *durations = metric_series(c->batches, m->classifier->task);
-    struct nn_workspace *ws = workspaces_take(m->workspaces);
-
-    for (size_t begin = 0; begin < w->n && !st.code; begin += WORKSPACES_BATCH) {
-        size_t n = w->n - begin < WORKSPACES_BATCH ? w->n - begin : WORKSPACES_BATCH;
-        if (rpc_cancelled(call)) {
-            st = cancelled();
-        } else {
-            int64_t start = clock_now();
-            predict_batch(w, m, ws, begin, n);
-            series_observe(durations, clock_seconds(start));
-        }
+    if (st.code)
+        return st;
+    for (size_t i = 0; i < n; i++) {
+        row_fill(&parts, i, c, w->threshold, w->job.probs + i * C);
+        w->rep->results[i] = &parts.rows[i];
     }
-    workspaces_give(m->workspaces, ws);
+    w->rep->n_results = n;
+    w->rep->task = (char *)c->task;
+    w->rep->version = w->job.model->version;
     return st;
 }
 
-/* ---- from probabilities to the answer ---- */
+/* The model goes last: the answer borrows its names until it is packed. */
+static void work_done(struct batcher_job *job, struct status st)
+{
+    struct work *w = job->ctx;
+    struct served_model *m = job->model;
+
+    if (!st.code)
+        st = served_check(m, job->probs, job->n_rows);
+    if (!st.code)
+        st = answer_fill(w);
+    served_observe(m, &w->query, st.code, clock_seconds(w->started));
+    if (!st.code)
+        metric_add(w->service->texts, (double)job->n_rows, m->classifier->task);
+    rpc_answer(w->call, st);
+    served_release(m);
+}
+
+/* ---- from texts to a job ---- */
+
+static bool work_cancelled(void *arg)
+{
+    struct work *w = arg;
+
+    return rpc_cancelled(w->call);
+}
+
+static struct status job_fill(struct work *w, const Bloginfer__V1__ClassifyRequest *req, struct served_model *m)
+{
+    struct arena *a = rpc_arena(w->call);
+    struct status st = batcher_job_init(&w->job, a, m, req->n_texts);
+
+    for (size_t i = 0; i < req->n_texts && !st.code; i++)
+        st = status_prefix(batcher_job_text(&w->job, a, i, req->texts[i], strlen(req->texts[i])), "texts[%zu]", i);
+    w->job.level = req->priority == BLOGINFER__V1__PRIORITY__PRIORITY_BULK ? BATCHER_BULK : BATCHER_ONLINE;
+    w->job.deadline = rpc_deadline(w->call);
+    w->job.cancelled = work_cancelled;
+    w->job.done = work_done;
+    w->job.ctx = w;
+    return st;
+}
+
+static struct status request_check(const Bloginfer__V1__ClassifyRequest *req)
+{
+    if (req->n_texts < 1 || req->n_texts > CLASSIFY_MAX)
+        return status_errorf(ST_INVALID, "texts: %zu given, must be 1 to %d", req->n_texts, CLASSIFY_MAX);
+    if (req->priority < 0 || req->priority > BLOGINFER__V1__PRIORITY__PRIORITY_BULK)
+        return status_errorf(ST_INVALID, "priority: %d is none", (int)req->priority);
+    return status_ok();
+}
+
+/* OK: the call belongs to the batcher. */
+static struct status submit(struct work *w, const Bloginfer__V1__ClassifyRequest *req)
+{
+    struct served_model *m = NULL;
+    struct status st = request_check(req);
+
+    if (!st.code)
+        st = served_acquire(w->service->served, &w->query, &m);
+    if (st.code)
+        return st;
+    w->threshold = served_parameters(m).threshold;
+    st = job_fill(w, req, m);
+    if (!st.code)
+        st = batcher_submit(w->service->batcher, &w->job);
+    if (st.code) {
+        served_observe(m, &w->query, st.code, clock_seconds(w->started));
+        served_release(m);
+    }
+    return st;
+}
+
+/* ---- the service ---- */
+
+/* ClassifyService/Classify. */
+static void classify(struct rpc_call *call, const void *in, void *out)
+{
+    const Bloginfer__V1__ClassifyRequest *req = in;
+    struct work *w = arena_alloc(rpc_arena(call), sizeof *w);
+    struct status st = no_room();
+
+    if (w) {
+        w->query = (struct served_query){.task = req->task[0] ? req->task : CLASSIFY_TASK, .version = req->version};
+        w->started = clock_now();
+        w->service = rpc_service(call);
+        w->call = call;
+        w->rep = out;
+        st = submit(w, req);
+    }
+    if (st.code)
+        rpc_answer(call, st);
+}
 
 /* The labels, copied: the model may be gone when the answer is sent. NULL: no room. */
 static char **labels_copy(struct arena *a, const struct classifier *c)
@@ -107,88 +189,6 @@ static char **labels_copy(struct arena *a, const struct classifier *c)
         if (!(labels[i] = arena_strdup(a, c->labels[i])))
             return NULL;
     return labels;
-}
-
-/* Every label with its probability. */
-static bool probabilities_fill(struct arena *a, Bloginfer__V1__Classification *out, char **labels, const float *probs,
-                               size_t C)
-{
-    Bloginfer__V1__LabelProbability *rows = arena_alloc(a, C * sizeof *rows);
-
-    out->probabilities = arena_alloc(a, C * sizeof(void *));
-    if (!rows || !out->probabilities)
-        return false;
-    for (size_t i = 0; i < C; i++) {
-        bloginfer__v1__label_probability__init(&rows[i]);
-        rows[i].label = labels[i];
-        rows[i].probability = probs[i];
-        out->probabilities[i] = &rows[i];
-    }
-    out->n_probabilities = C;
-    return true;
-}
-
-static struct status results_fill(struct arena *a, Bloginfer__V1__ClassifyResponse *rep, const struct work *w,
-                                  const struct classifier *c, double threshold)
-{
-    size_t C = c->shape.classes;
-    char **labels = labels_copy(a, c);
-    Bloginfer__V1__Classification *rows = arena_alloc(a, w->n * sizeof *rows);
-
-    rep->results = arena_alloc(a, w->n * sizeof(void *));
-    if (!labels || !rows || !rep->results)
-        return no_room();
-    for (size_t i = 0; i < w->n; i++) {
-        bloginfer__v1__classification__init(&rows[i]);
-        rows[i].label = labels[classifier_label(c, w->probs + i * C, threshold, &rows[i].prob)];
-        if (!probabilities_fill(a, &rows[i], labels, w->probs + i * C, C))
-            return no_room();
-        rep->results[i] = &rows[i];
-    }
-    rep->n_results = w->n;
-    return status_ok();
-}
-
-static struct status answer(const struct classify *c, struct rpc_call *call, struct served_model *m,
-                            const Bloginfer__V1__ClassifyRequest *req, Bloginfer__V1__ClassifyResponse *rep)
-{
-    struct arena *a = rpc_arena(call);
-    struct work w = {.n = req->n_texts};
-
-    w.examples = arena_alloc(a, w.n * sizeof *w.examples);
-    w.index = arena_alloc(a, w.n * sizeof *w.index);
-    w.probs = arena_alloc(a, w.n * m->classifier->shape.classes * sizeof *w.probs);
-    rep->task = arena_strdup(a, m->classifier->task);
-    rep->version = m->version;
-    if (!w.examples || !w.index || !w.probs || !rep->task)
-        return no_room();
-    struct status st = tokenise(&w, call, &m->classifier->shape, req->texts);
-    if (!st.code)
-        st = predict(c, &w, call, m);
-    if (!st.code)
-        st = results_fill(a, rep, &w, m->classifier, served_parameters(m).threshold);
-    if (!st.code)
-        metric_add(c->texts, (double)w.n, rep->task);
-    return st;
-}
-
-/* ---- the service ---- */
-
-/* ClassifyService/Classify. */
-static struct status classify(struct rpc_call *call, const void *in, void *out)
-{
-    const struct classify *c = rpc_service(call);
-    const Bloginfer__V1__ClassifyRequest *req = in;
-    struct served_model *m = NULL;
-
-    if (req->n_texts < 1 || req->n_texts > CLASSIFY_MAX)
-        return status_errorf(ST_INVALID, "texts: %zu given, must be 1 to %d", req->n_texts, CLASSIFY_MAX);
-    const struct served_query q = {.task = req->task[0] ? req->task : CLASSIFY_TASK};
-    struct status st = served_acquire(c->served, &q, &m);
-    if (!st.code)
-        st = answer(c, call, m, req, out);
-    served_release(m);
-    return st;
 }
 
 static bool model_fill(struct arena *a, Bloginfer__V1__ServedModel *out, const struct served_model *m)
@@ -229,7 +229,7 @@ static struct status list_served_models(struct rpc_call *call, const void *in, v
 }
 
 const struct rpc_method classify_methods[] = {
-    RPC_UNARY("Classify", classify, .max_request = MAX_REQUEST),
+    RPC_DEFERRED("Classify", classify, .max_request = MAX_REQUEST, .on_poller = true),
     RPC_UNARY("ListServedModels", list_served_models, .max_request = 4096, .arena_limit = 1 << 20),
 };
 const size_t classify_n_methods = COUNT_OF(classify_methods);

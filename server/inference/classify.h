@@ -2,6 +2,7 @@
 #ifndef INFERENCE_CLASSIFY_H
 #define INFERENCE_CLASSIFY_H
 
+#include "batcher.h"
 #include "rpc/rpc.h"
 #include "served.h"
 
@@ -10,11 +11,12 @@
 #define CLASSIFY_MAX     256         /* texts in a call */
 
 struct classify {
-    struct served *served; /* borrowed */
-    struct metric *texts, *batches;
+    struct served *served;   /* borrowed */
+    struct batcher *batcher; /* borrowed; outlives every call */
+    struct metric *texts;
 };
 
-void classify_init(struct classify *c, struct served *served);
+void classify_init(struct classify *c, struct served *served, struct batcher *batcher);
 
 /* For rpc_server_add() with bloginfer__v1__classify_service__descriptor; the service is the struct classify. */
 extern const struct rpc_method classify_methods[];

@@ -20,6 +20,7 @@
 static struct rpc_server *server;
 static struct rpc_client *client;
 static struct served *served;
+static struct batcher *batcher;
 static struct classify service;
 static struct arena arena;
 
@@ -33,7 +34,8 @@ static int setup(void **state)
     CHECK_OK(rpc_server_new(&server, &config));
     CHECK_OK(rpc_server_add(server, SERVICE, classify_methods, classify_n_methods, &service));
     served_start(&served, &(struct served_config){.dir = testing_dir, .poll_ms = 10});
-    classify_init(&service, served);
+    batcher_start(&batcher, &(struct batcher_config){.threads = 1});
+    classify_init(&service, served, batcher);
     CHECK_OK(rpc_server_start(server));
     snprintf(target, sizeof target, "127.0.0.1:%d", rpc_server_port(server));
     CHECK_OK(rpc_client_new(&client, &(struct rpc_client_config){.target = target}));
@@ -45,6 +47,7 @@ static int teardown(void **state)
 {
     rpc_client_free(client);
     rpc_server_stop(server);
+    batcher_stop(batcher);
     served_stop(served);
     arena_fini(&arena);
     return testing_teardown(state);
@@ -74,7 +77,7 @@ static void serve(const char *task, const char *labels, uint32_t classes, uint64
 
     testing_promote(task, version);
     while (now != version && clock_now() < end) {
-        now = served_acquire(served, &(struct served_query){.task = task}, &m).code ? 0 : m->version;
+        now = testing_acquire(served, task, &m).code ? 0 : m->version;
         served_release(m);
         clock_sleep_ms(1);
     }
@@ -129,37 +132,13 @@ static void test_more_labels(void **state)
     assert_int_equal(rep->results[0]->n_probabilities, 3);
 }
 
-/* A model whose answer depends on the text: every parameter is random. Waits until it serves. */
+/* A model whose answer depends on the text. Waits until it serves. */
 static void serve_random(uint32_t hidden, uint32_t max_tokens)
 {
-    const struct nn_shape shape = {.family = NN_LSTM,
-                                   .vocab = TEXT_N_IDS,
-                                   .embed = 8,
-                                   .hidden = hidden,
-                                   .buckets = 1024,
-                                   .classes = 2,
-                                   .max_tokens = max_tokens};
-    struct classifier *c = NULL;
-    struct rng rng;
-    char *data = NULL;
-    size_t size;
-    uint64_t version;
-
-    CHECK_OK(classifier_new(&c, "sentiment", "negative,positive", &shape));
-    rng_init(&rng, 2);
-    for (size_t i = 0; i < c->n_params; i++)
-        c->params[i] = (float)rng_normal(&rng) * (i < c->n_params - (size_t)2 * 1024 ? 0.1f : 1);
-    struct model *m = classifier_to_model(c);
-    CHECK_OK(model_encode(m, &data, &size));
-    const struct store_file file = {STORE_MODEL_FILE, data, size};
-    CHECK_OK(store_publish(testing_dir, "sentiment", &file, 1, &version));
-    testing_promote("sentiment", version);
+    testing_promote("sentiment", testing_publish_random("sentiment", hidden, max_tokens));
     int64_t end = clock_after_ms(20000);
     while (served_ready(served).code && clock_now() < end)
         clock_sleep_ms(1);
-    free(data);
-    model_free(m);
-    classifier_free(c);
 }
 
 static void test_many_texts_answer_like_each_alone(void **state)
@@ -215,6 +194,62 @@ static void test_bad_requests_are_refused(void **state)
     free(large);
 }
 
+static void test_a_version_answers_by_its_name(void **state)
+{
+    (void)state;
+    Bloginfer__V1__ClassifyRequest req = BLOGINFER__V1__CLASSIFY_REQUEST__INIT;
+    const struct rpc_options options = {.arena = &arena, .timeout_ms = 20000};
+    const Bloginfer__V1__ClassifyResponse *rep;
+    char *texts[] = {(char *)"好"};
+    const void *out = NULL;
+    int64_t end = clock_after_ms(20000);
+    struct status st;
+
+    serve("sentiment", "negative,positive", 2, 3);
+    uint64_t second = testing_publish("sentiment", "sentiment", "negative,positive", 2, 5);
+    CHECK_OK(store_set_pointer(testing_dir, "sentiment", STORE_CANDIDATE, second));
+    req.texts = texts;
+    req.n_texts = 1;
+    req.priority = BLOGINFER__V1__PRIORITY__PRIORITY_BULK;
+    req.version = (char *)"candidate";
+    while ((st = rpc_unary(client, SERVICE, "Classify", &req, &out, &options)).code == ST_NOT_FOUND &&
+           clock_now() < end)
+        clock_sleep_ms(1);
+    CHECK_OK(st);
+    rep = out;
+    assert_int_equal(rep->version, second);
+    assert_true(fabsf(rep->results[0]->prob - testing_prob(5)) < 1e-4f);
+    req.version = (char *)"production";
+    CHECK_OK(rpc_unary(client, SERVICE, "Classify", &req, &out, &options));
+    rep = out;
+    assert_int_equal(rep->version, 1);
+    req.version = (char *)"77";
+    assert_int_equal(rpc_unary(client, SERVICE, "Classify", &req, &out, &options).code, ST_NOT_FOUND);
+    req.version = (char *)"";
+    req.priority = (Bloginfer__V1__Priority)9;
+    assert_int_equal(rpc_unary(client, SERVICE, "Classify", &req, &out, &options).code, ST_INVALID);
+}
+
+/* The threshold is a parameter of the task that changes while it serves. */
+static void test_the_threshold_decides(void **state)
+{
+    (void)state;
+    const Bloginfer__V1__ClassifyResponse *rep = NULL;
+    struct model_parameters p = model_parameters_default();
+    const char *texts[] = {"好"};
+    int64_t end = clock_after_ms(20000);
+
+    serve("sentiment", "negative,positive", 2, 3);
+    CHECK_OK(ask(&arena, "", texts, 1, &rep));
+    assert_string_equal(rep->results[0]->label, "positive");
+    p.threshold = 0.99;
+    CHECK_OK(store_set_parameters(testing_dir, "sentiment", &p));
+    while (strcmp(rep->results[0]->label, "negative") != 0 && clock_now() < end)
+        CHECK_OK(ask(&arena, "", texts, 1, &rep));
+    assert_string_equal(rep->results[0]->label, "negative");
+    assert_true(fabsf(rep->results[0]->prob - testing_prob(3)) < 1e-4f);
+}
+
 static void test_a_call_that_is_over_computes_no_further(void **state)
 {
     (void)state;
@@ -230,12 +265,15 @@ static void test_a_call_that_is_over_computes_no_further(void **state)
         texts[i] = text;
     req.texts = texts;
     req.n_texts = COUNT_OF(texts);
-    struct series *batches = metric_series(service.batches, "sentiment");
-    double before = series_value(batches);
+    struct series *labelled = metric_series(service.texts, "sentiment");
+    struct metric *dropped = metric_counter("bloginfer_batch_dropped_total", "", "task,reason");
+    struct series *late = metric_series(dropped, "sentiment", "deadline");
+    double before = series_value(labelled), late_before = series_value(late);
     assert_int_equal(rpc_unary(client, SERVICE, "Classify", &req, &out, &options).code, ST_DEADLINE);
-    rpc_server_stop(server); /* has waited for the handler */
+    rpc_server_stop(server); /* has waited for the answer */
     server = NULL;
-    assert_true((series_value(batches) - before) * WORKSPACES_BATCH < CLASSIFY_MAX);
+    assert_true(series_value(labelled) == before);
+    assert_true(series_value(late) > late_before);
 }
 
 static void test_list_of_models(void **state)
@@ -321,6 +359,8 @@ int main(void)
         TEST(test_more_labels),
         TEST(test_many_texts_answer_like_each_alone),
         TEST(test_bad_requests_are_refused),
+        TEST(test_a_version_answers_by_its_name),
+        TEST(test_the_threshold_decides),
         TEST(test_a_call_that_is_over_computes_no_further),
         TEST(test_list_of_models),
         TEST(test_no_call_fails_while_versions_change),

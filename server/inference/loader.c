@@ -39,7 +39,6 @@ struct loader {
 
 static void model_free_now(struct served_model *m)
 {
-    workspaces_free(m->workspaces);
     engine_free(m->engine);
     classifier_free(m->classifier);
     free(m);
@@ -110,7 +109,6 @@ static struct status model_load(const struct loader *l, const struct loader_sour
         st = engine_make(l, m);
     if (!st.code) {
         hex_encode(digest, sizeof digest, m->sha256);
-        m->workspaces = workspaces_new(&m->classifier->shape);
         st = warm_up(m);
     }
     if (st.code)

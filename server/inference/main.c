@@ -1,6 +1,7 @@
 /* main.c - bloginfer-inference: text classification over gRPC with the models that stand in production. Stateless;
  * any number of it reads one store. */
 #include "base/base.h"
+#include "batcher.h"
 #include "builtin.h"
 #include "classify.h"
 #include "metrics/metrics.h"
@@ -15,6 +16,7 @@
 
 struct settings {
     int64_t port, metrics_port, poll_ms;
+    struct batcher_config batcher;
     char *store, *engine, *log_level;
     bool builtin;
 };
@@ -34,6 +36,12 @@ static const struct config_option options[] = {
      "serve the built-in model, version 0, of a task that has nothing in production; --builtin=false: answer "
      "FAILED_PRECONDITION instead",
      0, 0, NULL},
+    {"threads", CONFIG_INT, offsetof(struct settings, batcher.threads), "0",
+     "threads that compute; 0: one for each CPU this process may use, at most 2", 0, 64, NULL},
+    {"queue-texts", CONFIG_INT, offsetof(struct settings, batcher.queue_texts), "8192",
+     "texts that wait for their turn at most; over it calls are refused", 256, 1 << 20, NULL},
+    {"queue-bytes", CONFIG_INT, offsetof(struct settings, batcher.queue_bytes), "67108864",
+     "bytes of the calls that wait at most", 1 << 20, (double)(1ull << 40), NULL},
     {"log-level", CONFIG_ENUM, offsetof(struct settings, log_level), "info", "least level that is logged", 0, 0,
      "debug|info|warn|error"},
 };
@@ -70,6 +78,7 @@ int main(int argc, char **argv)
     struct rpc_server *server;
     struct metrics_port *metrics;
     struct served *served;
+    struct batcher *batcher;
     struct classify classify;
 
     nn_setup_blas(argv);
@@ -97,7 +106,8 @@ int main(int argc, char **argv)
                                   .n_builtin = set.builtin ? BUILTIN_MODELS : 0};
     or_die(engine_kind_parse(set.engine, &serve.engine));
     served_start(&served, &serve);
-    classify_init(&classify, served);
+    batcher_start(&batcher, &set.batcher);
+    classify_init(&classify, served, batcher);
     or_die(rpc_server_start(server));
     const struct metrics_config admin = {rpc.listen, set.metrics_port, "bloginfer-inference", served_ready, served};
     or_die(metrics_start(&metrics, &admin));
@@ -109,6 +119,7 @@ int main(int argc, char **argv)
     served_freeze(served); /* a first model would be told to the server */
     rpc_server_stop(server);
     metrics_stop(metrics); /* it asks served_ready() */
+    batcher_stop(batcher); /* its last jobs hold models */
     served_stop(served);
     rpc_fini();
     free(dir);

@@ -12,7 +12,6 @@
 #include "canary.h"
 #include "classifier/classifier.h"
 #include "classifier/engine.h"
-#include "workspaces.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -28,7 +27,6 @@ struct served_task;
 /* One version; what stands here never changes. */
 struct served_model {
     struct classifier *classifier;
-    struct workspaces *workspaces;
     struct engine *engine;            /* what answers */
     uint64_t version;                 /* 0: the built-in model */
     char sha256[2 * SHA256_SIZE + 1]; /* of its file */

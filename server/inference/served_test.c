@@ -81,11 +81,11 @@ static bool answers_as(struct served_model *m, uint64_t mark)
 {
     const uint16_t ids[] = {5, 6, 7};
     const struct nn_example example = {.ids = ids, .n_ids = 3};
-    struct nn_workspace *ws = workspaces_take(m->workspaces);
+    struct nn_scratch *scratch = engine_scratch_new(m->engine, 1);
     float probs[2];
 
-    nn_predict(ws, m->classifier->params, &example, 1, probs);
-    workspaces_give(m->workspaces, ws);
+    engine_run(m->engine, scratch, &example, 1, probs, NULL, NULL);
+    nn_scratch_free(scratch);
     return fabsf(probs[1] - testing_prob(mark)) < 1e-4f;
 }
 
