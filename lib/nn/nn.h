@@ -136,6 +136,13 @@ void nn_loss(struct nn_workspace *ws, const nn_real *params, const struct nn_exa
 void nn_predict(struct nn_workspace *ws, const nn_real *params, const struct nn_example *batch, uint32_t n,
                 nn_real *probs);
 
+/* Returns the score of a class for one text, its logit minus the mean of the others', and what the parts of the text
+ * add to it: chars (n_ids,) by gradient times input, right to the first order; ngrams (n_ngrams,) exactly. What a family
+ * does not read is 0. For linear and bag: score = that of out.b + sum of ngrams.
+ * Allocates what it needs: for one text now and then. */
+double nn_explain(const struct nn_shape *s, const nn_real *params, const struct nn_example *x, uint32_t class,
+                  nn_real *chars, nn_real *ngrams);
+
 /* ---- optimizers: turn a mean gradient into a step, in place ---- */
 
 enum nn_optimizer_kind { NN_SGD, NN_MOMENTUM, NN_ADAM, NN_YOGI };
