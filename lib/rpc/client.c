@@ -5,7 +5,10 @@
 #include "rpc/message.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <grpc/support/time.h>
+#include <semaphore.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +50,19 @@ static struct status add_metadata(struct request *r)
     return status_ok();
 }
 
+/* "/service/method" */
+static grpc_slice path_of(const char *service, const char *method)
+{
+    size_t n = strlen(service), m = strlen(method);
+    grpc_slice path = grpc_slice_malloc(n + m + 2);
+    char *to = (char *)GRPC_SLICE_START_PTR(path);
+
+    to[0] = to[n + 1] = '/';
+    memcpy(to + 1, service, n);
+    memcpy(to + n + 2, method, m);
+    return path;
+}
+
 static struct status request_init(struct request *r, const ProtobufCServiceDescriptor *service, const char *method,
                                   const struct rpc_options *options)
 {
@@ -58,9 +74,7 @@ static struct status request_init(struct request *r, const ProtobufCServiceDescr
         return status_errorf(ST_UNIMPLEMENTED, "%s has no method %s", service->name, method);
     if (options->parent && rpc_deadline(options->parent) < r->deadline)
         r->deadline = rpc_deadline(options->parent);
-    char *path = xasprintf("/%s/%s", service->name, method);
-    r->path = grpc_slice_from_copied_string(path);
-    free(path);
+    r->path = path_of(service->name, method);
     return add_metadata(r);
 }
 
@@ -119,43 +133,95 @@ static void read_trailers(const struct rpc_options *options, const grpc_metadata
     }
 }
 
-/* One try: all six operations in a batch, which ends with the call, at the latest by its deadline. */
+/* One try. Its batch of all six operations ends with the call, at the latest by its deadline. */
+struct attempt {
+    struct io_tag ended;
+    sem_t done;
+    grpc_call *call;
+    grpc_byte_buffer *reply;
+    grpc_metadata_array headers, trailers;
+    grpc_status_code code;
+    grpc_slice message;
+};
+
+/* The caller may be gone as soon as it is woken. */
+static void step_ended(struct io_tag *tag)
+{
+    struct attempt *a = (struct attempt *)((char *)tag - offsetof(struct attempt, ended));
+
+    TAG_GIVEN(a);
+    sem_post(&a->done);
+}
+
+static void attempt_init(struct attempt *a, struct rpc_client *c, const struct request *r)
+{
+    *a = (struct attempt){.ended = {step_ended}, .code = GRPC_STATUS_UNKNOWN, .message = grpc_empty_slice()};
+    sem_init(&a->done, 0, 0);
+    grpc_metadata_array_init(&a->headers);
+    grpc_metadata_array_init(&a->trailers);
+    a->call = create_call(c, r, channel_queue());
+}
+
+static void attempt_fini(struct attempt *a)
+{
+    if (a->reply)
+        grpc_byte_buffer_destroy(a->reply);
+    grpc_metadata_array_destroy(&a->headers);
+    grpc_metadata_array_destroy(&a->trailers);
+    grpc_slice_unref(a->message);
+    grpc_call_unref(a->call);
+    sem_destroy(&a->done);
+}
+
+static bool attempt_start(struct attempt *a, const struct request *r, grpc_byte_buffer *packed)
+{
+    const grpc_op ops[] = {headers_op(r),
+                           {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = packed},
+                           {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
+                           {.op = GRPC_OP_RECV_INITIAL_METADATA, .data.recv_initial_metadata = {&a->headers}},
+                           {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &a->reply},
+                           {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+                            .data.recv_status_on_client = {&a->trailers, &a->code, &a->message, NULL}}};
+
+    TAG_GIVEN(&a->ended);
+    return grpc_call_start_batch(a->call, ops, COUNT_OF(ops), &a->ended, NULL) == GRPC_CALL_OK;
+}
+
+/* Waits for the end, which a caller that is not wanted any more brings about. */
+static void attempt_wait(struct attempt *a, const struct rpc_options *options)
+{
+    bool asks = options->abandoned != NULL;
+    struct timespec until;
+
+    for (;;) {
+        if (asks)
+            until = clock_timespec(clock_after_ms(RPC_ABANDONED_MS));
+        if (!(asks ? sem_clockwait(&a->done, CLOCK_MONOTONIC, &until) : sem_wait(&a->done)))
+            break;
+        if (errno == ETIMEDOUT && options->abandoned(options->abandoned_ctx)) {
+            grpc_call_cancel(a->call, NULL);
+            asks = false;
+        }
+    }
+    TAG_TAKEN(a);
+}
+
 static struct status attempt(struct rpc_client *c, const struct request *r, grpc_byte_buffer *packed, const void **out)
 {
-    grpc_completion_queue *queue = grpc_completion_queue_create_for_pluck(NULL);
-    grpc_call *call = create_call(c, r, queue);
-    grpc_byte_buffer *reply = NULL;
-    grpc_metadata_array headers, trailers;
-    grpc_status_code code = GRPC_STATUS_UNKNOWN;
-    grpc_slice message = grpc_empty_slice();
-    grpc_op ops[6] = {
-        headers_op(r),
-        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = packed},
-        {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
-        {.op = GRPC_OP_RECV_INITIAL_METADATA, .data.recv_initial_metadata = {&headers}},
-        {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &reply},
-        {.op = GRPC_OP_RECV_STATUS_ON_CLIENT, .data.recv_status_on_client = {&trailers, &code, &message, NULL}}};
+    struct attempt a;
     struct status st = status_errorf(ST_INTERNAL, "the call cannot be started");
 
-    grpc_metadata_array_init(&headers);
-    grpc_metadata_array_init(&trailers);
-    if (grpc_call_start_batch(call, ops, COUNT_OF(ops), call, NULL) == GRPC_CALL_OK) {
-        grpc_completion_queue_pluck(queue, call, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-        st = final_status(code, message);
-        read_trailers(r->options, &trailers);
-        if (!st.code && !reply)
+    attempt_init(&a, c, r);
+    if (attempt_start(&a, r, packed)) {
+        attempt_wait(&a, r->options);
+        st = final_status(a.code, a.message);
+        read_trailers(r->options, &a.trailers);
+        if (!st.code && !a.reply)
             st = status_errorf(ST_INTERNAL, "%s: the server sent no message", r->method->name);
         else if (!st.code)
-            st = message_unpack(out, r->method->output, reply, r->options->arena);
+            st = message_unpack(out, r->method->output, a.reply, r->options->arena);
     }
-    if (reply)
-        grpc_byte_buffer_destroy(reply);
-    grpc_metadata_array_destroy(&headers);
-    grpc_metadata_array_destroy(&trailers);
-    grpc_slice_unref(message);
-    grpc_call_unref(call);
-    grpc_completion_queue_shutdown(queue);
-    grpc_completion_queue_destroy(queue);
+    attempt_fini(&a);
     return st;
 }
 

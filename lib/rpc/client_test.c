@@ -162,6 +162,61 @@ static void test_an_idle_client_does_not_hold_a_drain(void **state)
     rpc_client_free(c);
 }
 
+static void *call_often(void *client)
+{
+    for (int i = 0; i < 50; i++)
+        OK(classify(client, (struct rpc_options){.wait_for_ready = true}));
+    return NULL;
+}
+
+static bool abandon_the_second_time(void *ctx)
+{
+    return ++*(int *)ctx == 2;
+}
+
+/* The server learns of it too, and the client serves on. */
+static void test_an_abandoned_call_is_cancelled(void **state)
+{
+    struct testing t;
+    struct status st;
+    int n_asked = 0;
+
+    (void)state;
+    testing_start(&t, &(struct rpc_server_config){.workers = 1, .queue = 8});
+    struct rpc_client *c = testing_client(t.target);
+    struct rpc_options options = {.timeout_ms = 60000, .abandoned = abandon_the_second_time, .abandoned_ctx = &n_asked};
+    testing_classify(c, "gate", "", options, &st);
+    assert_int_equal(st.code, ST_CANCELLED);
+    assert_int_equal(n_asked, 2);
+    testing_await(&t.n_cancelled, 1);
+    OK(classify(c, options));
+    rpc_client_free(c);
+    testing_stop(&t);
+}
+
+/* The thread of all clients ends with the last and comes back with the next. */
+static void test_callers_of_several_clients_at_once(void **state)
+{
+    struct testing t;
+
+    (void)state;
+    testing_start(&t, &(struct rpc_server_config){.workers = 2, .queue = 64});
+    for (int i = 0; i < 3; i++) {
+        struct rpc_client *clients[2] = {testing_client(t.target), testing_client(t.target)};
+        pthread_t threads[8];
+
+        for (size_t k = 0; k < COUNT_OF(threads); k++)
+            threads[k] = thread_start("caller", 0, call_often, clients[k % 2]);
+        for (size_t k = 0; k < COUNT_OF(threads); k++)
+            pthread_join(threads[k], NULL);
+        rpc_client_free(clients[0]);
+        OK(classify(clients[1], (struct rpc_options){0}));
+        rpc_client_free(clients[1]);
+    }
+    assert_int_equal(atomic_load(&t.n_classify), 3 * (8 * 50 + 1));
+    testing_stop(&t);
+}
+
 static void test_a_bad_target_fails_its_calls_alone(void **state)
 {
     struct rpc_client *c = testing_client("no-such-scheme://x:1:2:3");
@@ -215,6 +270,8 @@ int main(void)
         cmocka_unit_test(test_only_unavailable_is_retried),
         cmocka_unit_test(test_round_robin_over_two_servers_survives_the_loss_of_one),
         cmocka_unit_test(test_an_idle_client_does_not_hold_a_drain),
+        cmocka_unit_test(test_an_abandoned_call_is_cancelled),
+        cmocka_unit_test(test_callers_of_several_clients_at_once),
         cmocka_unit_test(test_a_bad_target_fails_its_calls_alone),
         cmocka_unit_test(test_calls_are_counted_on_both_sides),
     };

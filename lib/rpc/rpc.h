@@ -30,9 +30,9 @@
  * descriptor set that the build embeds, counts into bloginfer_rpc_server_* (calls, codes, latency, in flight, queued,
  * bytes) and bloginfer_rpc_client_calls_total, and logs every failed call as a line (every call at the debug level).
  *
- * Threads: a few pollers inside the library; unary handlers run on `workers` threads behind a bounded queue (full:
- * RESOURCE_EXHAUSTED at once); a streaming handler has a thread of its own, at most max_streams at once. A deferred
- * handler holds no thread while its answer is pending.
+ * Threads: pollers inside the library (one for two CPUs, at most 4) and one thread for the input of all clients; unary
+ * handlers run on `workers` threads behind a bounded queue (full: RESOURCE_EXHAUSTED at once); a streaming handler has
+ * a thread of its own, at most max_streams at once. A deferred handler holds no thread while its answer is pending.
  * Messages are protobuf-c structs; everything of a call lives in its arena, capped, and goes with it. */
 #ifndef RPC_RPC_H
 #define RPC_RPC_H
@@ -204,7 +204,13 @@ struct rpc_options {
     struct arena *arena;          /* where the reply is unpacked; required for unary calls */
     struct rpc_trailer *trailers; /* unary: those wanted of the answer, into the arena */
     size_t n_trailers;
+
+    /* Unary, NULL: none. Asked while the answer is awaited, at first after RPC_ABANDONED_MS and then as often: true when
+     * nobody wants the answer any more, which cancels the call: ST_CANCELLED. On the caller's thread. */
+    bool (*abandoned)(void *ctx);
+    void *abandoned_ctx;
 };
+#define RPC_ABANDONED_MS 50
 
 /* method is "Classify". *out lives in options->arena. ST_UNIMPLEMENTED when the service has no such method. */
 struct status rpc_unary(struct rpc_client *c, const ProtobufCServiceDescriptor *service, const char *method,
