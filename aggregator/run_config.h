@@ -27,7 +27,7 @@ struct run_config {
 struct run_recipe {
     double learning_rate;       /* FedSGD: of Adam on the server, at its highest */
     uint32_t global_batch;      /* FedSGD: rows of an exchange */
-    double local_learning_rate; /* FedAvg: of Adam on the workers */
+    double local_learning_rate; /* FedAvg: of nn_trainer on the workers */
     uint32_t local_batch;
     struct nn_objective objective; /* but for the kind of loss */
 };

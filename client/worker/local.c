@@ -2,6 +2,7 @@
 #include "local.h"
 
 #include "batches.h"
+#include "nn/trainer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ struct local {
     struct nn_workspace *workspace;
     uint32_t workspace_rows;
     struct nn_example *gathered; /* (workspace_rows,), the batch at work */
+    struct nn_trainer *trainer;  /* of local epochs; NULL before the first */
     struct batches order;
     uint32_t order_round; /* that `order` holds; 0: none */
     atomic_bool abandoned;
@@ -45,6 +47,7 @@ void local_free(struct local *l)
     if (l->order_round)
         batches_fini(&l->order);
     nn_workspace_free(l->workspace);
+    nn_trainer_free(l->trainer);
     free(l->gathered);
     free(l);
 }
@@ -94,18 +97,30 @@ static void shuffle(struct local *l, uint32_t round, uint32_t epoch, uint32_t n_
     reserve(l, batches_max(l->n_train, n_batches));
 }
 
-/* Gradient of the batch at that place, into grad, which is cleared first. */
-static uint32_t batch_gradient(struct local *l, const float *params, uint32_t place, uint64_t seed, float *grad,
-                               double *loss)
+/* The rows of the batch at that place, into l->gathered; returns their number. */
+static uint32_t gather(struct local *l, uint32_t place)
 {
     uint32_t n;
     const uint32_t *rows = batches_at(&l->order, place, &n);
 
     for (uint32_t i = 0; i < n; i++)
         l->gathered[i] = l->train[rows[i]];
+    return n;
+}
+
+static uint64_t batch_seed(const struct local *l, uint32_t place, uint64_t seed)
+{
+    return seed ^ (uint64_t)(l->plan.shard + 1) << 40 ^ (uint64_t)place << 16;
+}
+
+/* Gradient of the batch at that place, into grad, which is cleared first. */
+static uint32_t batch_gradient(struct local *l, const float *params, uint32_t place, uint64_t seed, float *grad,
+                               double *loss)
+{
+    uint32_t n = gather(l, place);
+
     memset(grad, 0, l->n_params * sizeof *grad);
-    nn_loss(l->workspace, params, l->gathered, n, &l->plan.objective,
-            seed ^ (uint64_t)(l->plan.shard + 1) << 40 ^ (uint64_t)place << 16, grad, loss, NULL);
+    nn_loss(l->workspace, params, l->gathered, n, &l->plan.objective, batch_seed(l, place, seed), grad, loss, NULL);
     atomic_fetch_add(&l->rows_done, n);
     return n;
 }
@@ -117,37 +132,45 @@ static double local_rate(const struct local *l, uint64_t step)
     return l->plan.local_learning_rate * rise;
 }
 
-/* FedAvg: local epochs of Adam from params; update = params - result. */
+/* One pass over the rows; adds to *loss_sum and *samples. */
+static struct status train_epoch(struct local *l, uint32_t round, uint32_t epoch, uint32_t n_batches, double *loss_sum,
+                                 uint64_t *samples)
+{
+    struct status st = status_ok();
+    double loss;
+
+    shuffle(l, round, epoch, n_batches);
+    for (uint32_t i = 0; i < n_batches && !(st = check_wanted(l)).code; i++) {
+        uint32_t n = gather(l, i);
+        nn_trainer_step(l->trainer, l->gathered, n, local_rate(l, (uint64_t)epoch * n_batches + i),
+                        batch_seed(l, i, round_seed(l, round, epoch)), &loss, NULL);
+        atomic_fetch_add(&l->rows_done, n);
+        *loss_sum += loss * n;
+        *samples += n;
+    }
+    return st;
+}
+
+/* FedAvg: local epochs from params, with an optimizer that starts afresh; update = params - result. */
 static struct status train_epochs(struct local *l, const float *params, uint32_t round, float *update,
                                   struct local_update *about)
 {
     uint32_t n_batches = (l->n_train + l->plan.local_batch - 1) / l->plan.local_batch;
-    float *mine = xaligned(l->n_params, sizeof *mine);
-    struct nn_optimizer adam;
     struct status st = status_ok();
-    double loss, loss_sum = 0;
+    double loss_sum = 0;
     uint64_t samples = 0;
 
-    memcpy(mine, params, l->n_params * sizeof *mine);
-    nn_optimizer_init(&adam, NN_ADAM, l->n_params);
-    adam.clip_norm = 1.0;
-    for (uint32_t epoch = 0; epoch < l->plan.local_epochs; epoch++) {
-        shuffle(l, round, epoch, n_batches);
-        for (uint32_t i = 0; i < n_batches; i++) {
-            if ((st = check_wanted(l)).code)
-                goto out;
-            uint32_t n = batch_gradient(l, mine, i, round_seed(l, round, epoch), update, &loss);
-            nn_optimizer_step(&adam, mine, update, local_rate(l, adam.step));
-            loss_sum += loss * n;
-            samples += n;
-        }
-    }
+    if (!l->trainer)
+        l->trainer = nn_trainer_new(&l->plan.shape, &l->plan.objective, batches_max(l->n_train, n_batches));
+    nn_trainer_start(l->trainer, params);
+    for (uint32_t epoch = 0; epoch < l->plan.local_epochs && !st.code; epoch++)
+        st = train_epoch(l, round, epoch, n_batches, &loss_sum, &samples);
+    if (st.code)
+        return st;
+    const float *mine = nn_trainer_params(l->trainer);
     for (size_t i = 0; i < l->n_params; i++)
         update[i] = params[i] - mine[i];
     *about = (struct local_update){.samples = l->n_train, .loss = loss_sum / (double)samples};
-out:
-    nn_optimizer_fini(&adam);
-    free(mine);
     return st;
 }
 

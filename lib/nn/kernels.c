@@ -251,6 +251,39 @@ static void kernel_adam(nn_real *restrict p, const nn_real *restrict g, nn_real 
     }
 }
 
+static void kernel_adam_decay(nn_real *restrict p, nn_real *restrict m, nn_real *restrict v, size_t n,
+                              const struct nn_decay *d)
+{
+    for (size_t j = 0; j < n; j++) {
+        p[j] -= d->drift * m[j] / (real_sqrt(v[j]) + d->epsilon);
+        m[j] *= d->beta1;
+        v[j] *= d->beta2;
+    }
+}
+
+static void kernel_adam_rows(nn_real *p, nn_real *g, nn_real *moments, size_t width, const uint32_t *rows, size_t n,
+                             nn_real scale, struct nn_moments k)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t row = rows[i];
+        nn_real *gr = g + row * width, *m = moments + 2 * row * width;
+
+        kernel_scale(gr, width, scale);
+        kernel_adam(p + row * width, gr, m, m + width, width, k);
+        for (size_t j = 0; j < width; j++)
+            gr[j] = 0;
+    }
+}
+
+static double kernel_sum_squares_rows(const nn_real *x, size_t width, const uint32_t *rows, size_t n)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += kernel_sum_squares(x + rows[i] * width, width);
+    return sum;
+}
+
 static void kernel_yogi(nn_real *restrict p, const nn_real *restrict g, nn_real *restrict m, nn_real *restrict v,
                         size_t n, struct nn_moments k)
 {
@@ -275,5 +308,8 @@ const struct nn_kernels NN_VARIANT(nn_kernels) = {
     .scale = kernel_scale,
     .momentum = kernel_momentum,
     .adam = kernel_adam,
+    .adam_decay = kernel_adam_decay,
+    .adam_rows = kernel_adam_rows,
+    .sum_squares_rows = kernel_sum_squares_rows,
     .yogi = kernel_yogi,
 };

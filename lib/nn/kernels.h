@@ -50,6 +50,12 @@ struct nn_moments {
     nn_real v_scale; /* 1 / (1 - beta2^t) */
 };
 
+/* What a row of a table missed in the steps without a gradient: powers of the betas, and the sum of its moves in units of
+ * m / sqrt(v). */
+struct nn_decay {
+    nn_real beta1, beta2, drift, epsilon;
+};
+
 /* Products with a matrix that is used many times: packed once, then c (m,n) = a (m,k) b (k,n). */
 struct nn_matmul {
     /* b[i * row_stride + j * column_stride]; to: nn_packed_size(k, n), aligned to 64 bytes */
@@ -81,6 +87,11 @@ struct nn_kernels {
     void (*scale)(nn_real *x, size_t n, nn_real scale);
     void (*momentum)(nn_real *p, const nn_real *g, nn_real *m, size_t n, nn_real beta, nn_real rate);
     void (*adam)(nn_real *p, const nn_real *g, nn_real *m, nn_real *v, size_t n, struct nn_moments k);
+    void (*adam_decay)(nn_real *p, nn_real *m, nn_real *v, size_t n, const struct nn_decay *d);
+    /* adam() with gradient scale * g for some rows of a table; moments (rows,2,width): m, then v. Their g become 0. */
+    void (*adam_rows)(nn_real *p, nn_real *g, nn_real *moments, size_t width, const uint32_t *rows, size_t n,
+                      nn_real scale, struct nn_moments k);
+    double (*sum_squares_rows)(const nn_real *x, size_t width, const uint32_t *rows, size_t n);
     void (*yogi)(nn_real *p, const nn_real *g, nn_real *m, nn_real *v, size_t n, struct nn_moments k);
 };
 
