@@ -22,6 +22,9 @@ struct gateway {
 /* POST /predict {"text": "...", "task"?: "sentiment"} -> {"label", "prob", "version"} */
 http_handler predict_post;
 
+/* POST /explain {"text", "task"?, "version"?, "max_ngrams"?} -> ExplainResponse (classify.proto) as JSON */
+http_handler explain_post;
+
 /* POST /api/object_detection {"id", "image": base64, "threshold"?} ->
  * {"id", "objects": [{"label", "accuracy", "rectangle": {"height", "left", "top", "width"}}]} */
 http_handler detect_post;

@@ -120,7 +120,28 @@ static struct status describe(struct rpc_call *call, const void *in, void *out)
     return status_ok();
 }
 
-static const struct rpc_method classify_methods[] = {RPC_UNARY("Classify", classify),
+/* Tells what it was asked. */
+static struct status explain(struct rpc_call *call, const void *in, void *out)
+{
+    Bloginfer__V1__CharacterContribution *c = arena_alloc(rpc_arena(call), sizeof *c);
+    Bloginfer__V1__CharacterContribution **rows = arena_alloc(rpc_arena(call), sizeof *rows);
+    const Bloginfer__V1__ExplainRequest *req = in;
+    Bloginfer__V1__ExplainResponse *rep = out;
+
+    bloginfer__v1__character_contribution__init(c);
+    c->text = arena_strdup(rpc_arena(call), req->text);
+    c->position = req->max_ngrams;
+    c->contribution = -0.25F;
+    rows[0] = c;
+    rep->label = "positive";
+    rep->task = arena_strdup(rpc_arena(call), req->task);
+    rep->about = arena_strdup(rpc_arena(call), req->version);
+    rep->characters = rows;
+    rep->n_characters = 1;
+    return answer(call);
+}
+
+static const struct rpc_method classify_methods[] = {RPC_UNARY("Classify", classify), RPC_UNARY("Explain", explain),
                                                      RPC_UNARY("ListServedModels", list_models)};
 static const struct rpc_method detect_methods[] = {RPC_UNARY("Detect", detect),
                                                    RPC_UNARY("DescribeDetector", describe)};
@@ -139,6 +160,7 @@ static struct monitor_target targets[] = {
 };
 static struct http_route routes[] = {
     {"POST", "/predict", predict_post, PREDICT_MAX_BODY},
+    {"POST", "/explain", explain_post, PREDICT_MAX_BODY},
     {"POST", "/api/object_detection", detect_post, 1 << 16},
     {"GET", "/api/status", status_show, 0},
     {"GET", "/healthz", status_healthz, 0},
@@ -479,11 +501,25 @@ static void test_pages_are_whole_and_bring_their_own_parts(void **state)
     free(page);
 }
 
+static void test_explain(void **state)
+{
+    (void)state;
+    post("/explain", "{\"text\": \"好\", \"task\": \"troll\", \"version\": \"7\", \"max_ngrams\": 3}", "HTTP/1.1 200 ",
+         "\"task\":\"troll\",\"about\":\"7\"");
+    post("/explain", "{\"text\": \"好\"}", "HTTP/1.1 200 ",
+         "\"characters\":[{\"text\":\"好\",\"position\":20,\"contribution\":-0.25}]");
+    post("/explain", "{}", "HTTP/1.1 400 ", "text");
+    post("/explain", "{\"text\": \"x\", \"version\": 7}", "HTTP/1.1 400 ", "version");
+    post("/explain", "{\"text\": \"x\", \"max_ngrams\": 0}", "HTTP/1.1 400 ", "max_ngrams");
+    post("/explain", "{\"text\": \"x\", \"max_ngrams\": 1e9}", "HTTP/1.1 400 ", "max_ngrams");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_predict),
         cmocka_unit_test(test_predict_refuses),
+        cmocka_unit_test(test_explain),
         cmocka_unit_test(test_detect),
         cmocka_unit_test(test_detect_refuses),
         cmocka_unit_test(test_errors_of_a_backend),

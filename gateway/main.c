@@ -74,6 +74,7 @@ int main(int argc, char **argv)
 {
     static struct http_route routes[] = {
         {"POST", "/predict", predict_post, PREDICT_MAX_BODY},
+        {"POST", "/explain", explain_post, PREDICT_MAX_BODY},
         {"POST", "/api/object_detection", detect_post, 0},
         {"GET", "/api/status", status_show, 0},
         {"GET", "/healthz", status_healthz, 0},

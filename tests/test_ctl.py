@@ -14,7 +14,7 @@ def ctl(*arguments, stdin="", **environment):
     )  # fmt: skip
 
 
-COMMANDS = ["train", "watch", "runs", "models", "classify", "detect", "status", "health"]
+COMMANDS = ["train", "watch", "runs", "models", "classify", "explain", "detect", "status", "health"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -31,7 +31,8 @@ def test_every_command_explains_itself(command):
      ("watch",), ("runs",), ("runs", "dance"), ("runs", "show"), ("models", "promote", "sentiment"),
      ("models", "export", "sentiment", "1"), ("models", "export", "sentiment", "0", "x"), ("models", "import"), ("models", "parameters"),
      ("models", "parameters", "sentiment", "threshold"), ("models", "parameters", "sentiment", "colour=1"),
-     ("models", "promote", "sentiment", "-1"), ("models", "promote", "sentiment", "1x"), ("classify",), ("detect",),
+     ("models", "promote", "sentiment", "-1"), ("models", "promote", "sentiment", "1x"), ("classify",), ("explain",),
+     ("explain", "--ngrams", "0", "好"), ("detect",),
      ("detect", "--threshold", "2", "x"), ("health",)],
 )  # fmt: skip
 def test_wrong_usage_is_exit_code_2(words):
@@ -44,7 +45,7 @@ def test_wrong_usage_is_exit_code_2(words):
     "words, service",
     [(("train",), "trainer"), (("watch", "x"), "aggregator"), (("runs", "list"), "aggregator"),
      (("models", "list"), "aggregator"), (("models", "export", "troll", "1", "/dev/null"), "aggregator"),
-     (("models", "import", str(DOG)), "aggregator"), (("classify", "好"), "inference"), (("detect", str(DOG)), "detector")],
+     (("models", "import", str(DOG)), "aggregator"), (("classify", "好"), "inference"), (("explain", "好"), "inference"), (("detect", str(DOG)), "detector")],
 )  # fmt: skip
 def test_who_does_not_answer_is_named(words, service):
     nowhere = "127.0.0.1:1"
@@ -68,6 +69,17 @@ def test_classify_lines(shared):
     told = ctl("classify", "-", "--json", "--inference", shared.target("inference"), stdin="\n\n".join(lines))
     assert told.returncode == 0, told.stderr
     assert [json.loads(line)["text"] for line in told.stdout.splitlines()] == lines
+
+
+def test_explain(shared):
+    text = "房间干净舒适，又脏又旧\x1b[2J"
+    told = shared.ctl("explain", text, "--ngrams", "4").stdout
+    assert "房间干净舒适,又脏又旧" in told and "score of positive" in told and "\x1b" not in told  # colours are for terminals
+    assert told.splitlines()[-5].split()[0] == "N-GRAM"
+    why = json.loads(shared.ctl("explain", "--json", text).stdout)
+    assert why["about"] == "positive" and len(why["characters"]) == len(text)
+    refused = shared.ctl("explain", "--model-version", "99", "好", check=False)
+    assert refused.returncode == 1 and "99" in refused.stderr
 
 
 def test_what_the_server_refuses_is_told(shared):

@@ -68,6 +68,25 @@ def test_a_family_trains_federated_and_is_served(sample, protos, family, method)
     assert now.architecture == family and now.parameters > 1000
     answer = classify(sample, protos, list(CLEAR.values()))
     assert [r.label for r in answer.results] == list(CLEAR), answer
+    for label, text in CLEAR.items():
+        explained(sample, protos, family, label, text)
+
+
+def explained(system, protos, family, label, text):
+    """What the parts of a text add makes the score, and they speak for the label."""
+    stub = protos.stub(system.channel("inference"), "bloginfer.v1.ClassifyService")
+    why = stub.Explain(protos.message("bloginfer.v1.ExplainRequest")(text=text), timeout=PATIENCE)
+    assert (why.label, why.about) == (label, "positive")
+    assert [c.position for c in why.characters] == list(range(len(text)))
+    parts = sum(c.contribution for c in why.characters)
+    assert abs(why.bias + parts + why.remainder - why.score) < 1e-3
+    assert (why.score > 0) == (parts + why.remainder > -why.bias) == (label == "positive")
+    assert bool(why.ngrams) == (family in ("lstm", "linear", "bag"))
+    if family in ("linear", "bag"):
+        assert abs(why.remainder) < 1e-3
+        assert (why.ngrams[0].contribution > 0) == (label == "positive")
+    for ngram in why.ngrams:
+        assert all(text[at : at + len(ngram.text)].replace("，", ",") == ngram.text for at in ngram.positions)
 
 
 def test_a_support_vector_machine(sample, protos):

@@ -40,6 +40,29 @@ def test_predict(shared):
     assert answer.headers["X-Served-By"] and answer.headers["Content-Type"].startswith("application/json")
 
 
+def test_explain(shared):
+    text = "房间干净舒适，服务热情周到"
+    answer = post(shared, "/explain", {"text": text, "max_ngrams": 3})
+    assert answer.status_code == 200, answer.text
+    why, predicted = answer.json(), post(shared, "/predict", {"text": text}).json()
+    assert {k: why[k] for k in ("label", "version")} == {k: predicted[k] for k in ("label", "version")}
+    assert abs(why["prob"] - predicted["prob"]) < 1e-5 and why["about"] == "positive"
+    assert "".join(c["text"] for c in why["characters"]) == text.replace("，", ",")
+    total = why["bias"] + why["remainder"] + sum(c["contribution"] for c in why["characters"])
+    assert abs(total - why["score"]) < 1e-4
+    assert len(why["ngrams"]) == 3 and all(set(n) == {"text", "positions", "contribution"} for n in why["ngrams"])
+    spec = LOCAL.get(shared.url("/openapi.json"), timeout=PATIENCE).json()["components"]["schemas"]["ExplainResponse"]
+    assert set(spec["required"]) == set(spec["properties"]) == set(why)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"text": 5}, {"text": "好", "version": "99"}, {"text": "好", "version": 1}, {"text": "好", "max_ngrams": 0},
+             {"text": "好", "task": "weather"}, {"text": "好" * 30000}],
+)  # fmt: skip
+def test_explain_refuses(shared, body):
+    assert_error(post(shared, "/explain", body), 400)
+
+
 def test_predict_takes_json_as_others_write_it(shared):
     """Escapes, surrogate pairs, unknown members, white space, no Content-Type: all of it is JSON."""
     for body in (

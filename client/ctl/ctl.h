@@ -42,8 +42,8 @@ struct ctl_command {
     void *settings;
 };
 
-extern const struct ctl_command ctl_train, ctl_watch, ctl_runs, ctl_models, ctl_classify, ctl_detect, ctl_status,
-    ctl_health;
+extern const struct ctl_command ctl_train, ctl_watch, ctl_runs, ctl_models, ctl_classify, ctl_explain, ctl_detect,
+    ctl_status, ctl_health;
 
 /* ---- services.c: calls ---- */
 

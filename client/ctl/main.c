@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct ctl_command *const commands[] = {&ctl_train,  &ctl_watch,  &ctl_runs,   &ctl_models, &ctl_classify,
-                                                     &ctl_detect, &ctl_status, &ctl_health, NULL};
+static const struct ctl_command *const commands[] = {&ctl_train,   &ctl_watch,  &ctl_runs,   &ctl_models, &ctl_classify,
+                                                     &ctl_explain, &ctl_detect, &ctl_status, &ctl_health, NULL};
 
 #define AT(member) offsetof(struct ctl_settings, member)
 static const struct config_option common[] = {

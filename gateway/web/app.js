@@ -47,11 +47,46 @@ const showBusy = (where) => show(where, make("p", { class: "busy", text: languag
 // ---- text ----
 
 const task = () => new FormData($("text-form")).get("task");
-let lastText = null;
+let lastText = null; // what /predict answered, and what /explain did once it has
+
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+
+// The text as the model read it, a shade behind each character: green for the second label, red and underlined for the first.
+function shadedText({ characters, clipped }) {
+  const strongest = Math.max(1e-9, ...characters.map((c) => Math.abs(c.contribution)));
+  const shaded = make("p", { class: "shaded", lang: "zh-CN" });
+  characters.forEach((c, i) => {
+    const span = make("span", { class: c.contribution < 0 ? "against" : "for", title: signed(c.contribution), text: c.text });
+    span.style.setProperty("--weight", (0.75 * Math.abs(c.contribution)) / strongest);
+    if (Math.abs(c.contribution) < 0.15 * strongest) span.classList.add("faint");
+    if (clipped && i === Math.floor((characters.length * 3) / 4)) shaded.append(" … ");
+    shaded.append(span);
+  });
+  return shaded;
+}
+
+// The words that weigh most; where a model has no n-grams, its characters.
+function strongestParts({ characters, ngrams }) {
+  const parts = ngrams.length ? ngrams : [...characters].sort((a, b) => Math.abs(b.contribution) - Math.abs(a.contribution));
+  return make("ul", { class: "parts" }, ...parts.slice(0, 6).map((part) =>
+    make("li", { class: part.contribution < 0 ? "against" : "for" }, make("b", { lang: "zh-CN", text: part.text }), ` ${signed(part.contribution)}`)));
+}
+
+function whyParts(why, ends) {
+  if (!why) return [];
+  const [first, second] = [labelText(ends[0]), labelText(why.about)];
+  return [
+    make("h3", { text: language.pick("为什么", "Why") }),
+    shadedText(why),
+    make("p", { class: "legend" }, make("span", { class: "for", text: language.pick(`更像“${second}”`, `speaks for ${second}`) }), " ",
+      make("span", { class: "against", text: language.pick(`更像“${first}”`, `speaks for ${first}`) })),
+    strongestParts(why),
+  ];
+}
 
 function showText() {
   if (!lastText) return;
-  const { data, ends } = lastText;
+  const { data, ends, why } = lastText;
   const known = ends.includes(data.label);
   const bar = make("i");
   const meter = make("div", {
@@ -66,7 +101,19 @@ function showText() {
     meter,
     ...(known ? [make("div", { class: "ends" }, make("span", { text: labelText(ends[0]) }), make("span", { text: labelText(ends[1]) }))] : []),
     factsOf([versionText(data.version)], lastText),
+    ...whyParts(why, ends),
   );
+}
+
+// The label is there already: without an explanation the page is only poorer.
+async function explainText(shown, body) {
+  try {
+    const { data } = await post("/explain", body);
+    shown.why = data;
+  } catch {
+    return;
+  }
+  if (shown === lastText) showText();
 }
 
 async function classify(event) {
@@ -75,9 +122,10 @@ async function classify(event) {
   button.disabled = true;
   showBusy("text-result");
   try {
-    const wanted = task();
-    lastText = { ...(await post("/predict", { text: $("text").value, task: wanted })), ends: ENDS[wanted] };
+    const body = { text: $("text").value, task: task() };
+    lastText = { ...(await post("/predict", body)), ends: ENDS[body.task] };
     showText();
+    explainText(lastText, body);
   } catch (error) {
     lastText = null;
     showError("text-result", error);

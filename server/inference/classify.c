@@ -3,6 +3,7 @@
 #include "classify.h"
 
 #include "bloginfer/v1/classify.pb-c.h"
+#include "explain.h"
 #include "metrics/metrics.h"
 
 #include <string.h>
@@ -230,6 +231,7 @@ static struct status list_served_models(struct rpc_call *call, const void *in, v
 
 const struct rpc_method classify_methods[] = {
     RPC_DEFERRED("Classify", classify, .max_request = MAX_REQUEST, .on_poller = true),
+    RPC_UNARY("Explain", explain, .max_request = EXPLAIN_MAX_REQUEST, .arena_limit = EXPLAIN_ARENA),
     RPC_UNARY("ListServedModels", list_served_models, .max_request = 4096, .arena_limit = 1 << 20),
 };
 const size_t classify_n_methods = COUNT_OF(classify_methods);
