@@ -215,6 +215,24 @@ def test_many_clients_at_once_get_their_own_answers(protos, shared):
     assert not wrong
 
 
+def test_texts_of_calls_at_once_share_a_pass(protos, shared):
+    """Calls of one text each: more texts than forward passes means that some were joined."""
+    request = protos.message("bloginfer.v1.ClassifyRequest")(texts=["房间干净舒适，服务热情周到"])
+    classify = protos.stub(shared.channel("inference"), "bloginfer.v1.ClassifyService").Classify
+
+    def count(what):
+        return float(re.search(rf'^bloginfer_batch_texts_{what}{{task="sentiment"}} (\S+)$', shared.metrics("inference"), re.M)[1])
+
+    def joined():
+        before = count("sum") - count("count")
+        for answer in [classify.future(request, timeout=PATIENCE) for _ in range(64)]:
+            assert len(answer.result().results) == 1
+        return count("sum") - count("count") > before
+
+    classify(request, timeout=PATIENCE)
+    wait_for(joined, "a pass of several calls")
+
+
 def test_detect_without_an_image_is_refused(protos, stub, shared):
     request = protos.message("bloginfer.v1.DetectRequest")
     expected = grpc.StatusCode.INVALID_ARGUMENT if shared.models else grpc.StatusCode.FAILED_PRECONDITION

@@ -138,6 +138,17 @@ struct rpc_method {
         .name = (n), .stream = (fn), ##__VA_ARGS__                                                                     \
     }
 
+/* Work that a poller does between calls, where a thread of its own would only take the CPU from it: what the calls that
+ * have come in together asked for, all at once, and answered without a change of threads. Any poller calls both. */
+struct rpc_work {
+    /* When run() is due: CLOCK_NEVER: not before something has happened to a call; a time (clock_now() scale, any past one
+     * will do): then, and not before all calls that have come are taken; RPC_WORK_NOW: at once. */
+    int64_t (*due)(void *ctx);
+    void (*run)(void *ctx); /* calls wait meanwhile: a few milliseconds at most */
+    void *ctx;
+};
+#define RPC_WORK_NOW INT64_MIN
+
 struct rpc_server_config {
     char *listen;                 /* addresses separated by commas */
     int64_t port;                 /* 0: any free one, see rpc_server_port() */
@@ -148,6 +159,7 @@ struct rpc_server_config {
     int64_t max_connection_age_s; /* 0: for ever */
     int64_t drain_wait_ms;        /* rpc_server_stop(): still takes calls that long after health is NOT_SERVING */
     int64_t drain_ms;             /* and then lets the running ones finish that long */
+    struct rpc_work work;         /* zero: none; not an option */
 };
 
 /* The config table of the above: {rpc_server_options, rpc_server_n_options, &settings.rpc} is a config_part.

@@ -16,7 +16,8 @@
 #define DEFAULT_MESSAGE ((size_t)4 << 20)
 #define MIN_ARENA       ((size_t)64 << 10)
 #define DEFAULT_STREAMS 64
-#define ARMED_UNARY     8 /* calls of a method that gRPC may hand over before a poller asks for more */
+#define MAX_STEPS       256 /* that calls take while work is due, before it is done all the same */
+#define ARMED_UNARY     8   /* calls of a method that gRPC may hand over before a poller asks for more */
 #define ARMED_STREAM    2
 #define MAX_METHODS     1000
 #define SETTLE_MS       100 /* for calls that were on their way when the port closed */
@@ -277,10 +278,21 @@ static struct status listen_all(struct rpc_server *s)
 static void *poll_calls(void *arg)
 {
     struct rpc_server *s = arg;
+    const struct rpc_work *work = &s->config.work;
+    int n_steps = 0; /* since work was due */
 
-    while (queue_step(s->queue, CLOCK_NEVER))
-        ;
-    return NULL;
+    for (;;) {
+        int64_t due = work->due ? work->due(work->ctx) : CLOCK_NEVER;
+        bool now = due == RPC_WORK_NOW || n_steps == MAX_STEPS;
+        if (!now && queue_step(s->queue, due))
+            n_steps = due == CLOCK_NEVER ? 0 : n_steps + 1;
+        else if (due == CLOCK_NEVER)
+            return NULL; /* the queue is shut down */
+        else {
+            work->run(work->ctx);
+            n_steps = 0;
+        }
+    }
 }
 
 static void arm_all(struct rpc_server *s)

@@ -19,6 +19,7 @@
 #define DEFAULT_BYTES   (INT64_C(64) << 20)
 #define MAX_LINES       32 /* model versions with waiting texts */
 #define MAX_SCRATCHES   8  /* shapes that a thread keeps memory for */
+#define AT_ONCE         INT64_MIN
 #define MAX_BULK_BATCH  16 /* rows of a bulk pass: as long as it runs, online texts wait */
 
 /* What waits for one version. */
@@ -37,6 +38,7 @@ struct batcher {
     int n_threads;
     pthread_t threads[MAX_THREADS];
     atomic_int n_computing; /* threads in a forward pass, not those that answer */
+    _Atomic int64_t due;    /* for batcher_due() */
 
     pthread_mutex_t mu; /* guards all below */
     pthread_cond_t wake;
@@ -47,7 +49,11 @@ struct batcher {
     bool stop;
     struct batch_metrics metrics[STORE_MAX_TASKS];
     size_t n_metrics;
+    struct pass *visitor; /* of the poller that is in batcher_run(); NULL: it is there now */
 };
+
+/* The batcher whose passes this thread runs by batcher_run(). */
+static _Thread_local const struct batcher *visits;
 
 /* A thread's own: the pass that it runs, and memory for the shapes that it has met. */
 struct pass {
@@ -180,14 +186,27 @@ static int64_t rank(const struct line *l, enum batcher_level level)
     return row->job->arrival + (level == BATCHER_BULK ? BATCHER_AGE_MS * CLOCK_MS : 0);
 }
 
-/* From when on the line's texts may go, and why then. */
+/* From when on the line's texts may go, and why then: AT_ONCE when they are a full pass, a past time when only who has
+ * nothing else to do should take them. */
 static int64_t release_at(const struct line *l, enum release *why)
 {
     const struct batcher_row *online = lane_oldest(&l->lane, BATCHER_ONLINE);
     bool full = l->lane.queues[BATCHER_ONLINE].n_rows >= l->max_batch;
 
     *why = full ? RELEASE_FULL : online && l->loaded && l->max_delay ? RELEASE_DELAY : RELEASE_IDLE;
-    return *why == RELEASE_DELAY ? online->job->arrival + l->max_delay : 0;
+    return full ? AT_ONCE : *why == RELEASE_DELAY ? online->job->arrival + l->max_delay : 0;
+}
+
+static void due_update_locked(struct batcher *b)
+{
+    int64_t due = CLOCK_NEVER;
+
+    for (size_t i = 0; b->n_texts && i < b->n_lines; i++) {
+        enum release why;
+        int64_t at = b->lines[i].lane.n_rows ? release_at(&b->lines[i], &why) : CLOCK_NEVER;
+        due = at < due ? at : due;
+    }
+    atomic_store_explicit(&b->due, due, memory_order_relaxed);
 }
 
 struct choice {
@@ -365,7 +384,7 @@ static void finish(struct pass *p)
 
 static void wake_one_locked(struct batcher *b)
 {
-    if (b->n_idle > b->n_woken) {
+    if (visits != b && b->n_idle > b->n_woken) {
         b->n_woken++;
         pthread_cond_signal(&b->wake);
     }
@@ -374,6 +393,7 @@ static void wake_one_locked(struct batcher *b)
 static void run_locked(struct batcher *b, struct pass *p, const struct choice *c, int64_t now)
 {
     fill_locked(b, p, c, now);
+    due_update_locked(b);
     if (p->n) {
         series_add(p->metrics->releases[c->why], 1);
         atomic_fetch_add(&b->n_computing, 1);
@@ -404,13 +424,21 @@ static void sleep_locked(struct batcher *b, int64_t until)
         b->n_woken--;
 }
 
+static void pass_free(struct pass *p)
+{
+    for (size_t i = 0; i < MAX_SCRATCHES; i++)
+        nn_scratch_free(p->scratches[i].memory);
+    free(p);
+}
+
 static void *work(void *arg)
 {
     const struct sched_param none = {0};
     struct batcher *b = arg;
     struct pass *p = xcalloc(1, sizeof *p);
 
-    sched_setscheduler(0, SCHED_BATCH, &none); /* a refusal costs speed alone */
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        sched_setscheduler(0, SCHED_BATCH, &none); /* a refusal costs speed alone */
     pthread_mutex_lock(&b->mu);
     for (;;) {
         int64_t now = clock_now();
@@ -423,10 +451,34 @@ static void *work(void *arg)
             sleep_locked(b, c.until);
     }
     pthread_mutex_unlock(&b->mu);
-    for (size_t i = 0; i < MAX_SCRATCHES; i++)
-        nn_scratch_free(p->scratches[i].memory);
-    free(p);
+    pass_free(p);
     return NULL;
+}
+
+/* ---- on a poller ---- */
+
+int64_t batcher_due(void *batcher)
+{
+    struct batcher *b = batcher;
+
+    visits = b;
+    return atomic_load_explicit(&b->due, memory_order_relaxed);
+}
+
+void batcher_run(void *batcher)
+{
+    struct batcher *b = batcher;
+    int64_t now = clock_now();
+
+    pthread_mutex_lock(&b->mu);
+    struct choice c = choose_locked(b, now);
+    struct pass *p = b->visitor;
+    if (c.line && p) {
+        b->visitor = NULL;
+        run_locked(b, p, &c, now);
+        b->visitor = p;
+    }
+    pthread_mutex_unlock(&b->mu);
 }
 
 /* ---- what callers see ---- */
@@ -451,6 +503,7 @@ static void take_locked(struct batcher *b, struct line *l, struct batcher_job *j
     b->n_bytes += job->size_bytes;
     bool first = !l->lane.n_rows;
     lane_add(&l->lane, job);
+    due_update_locked(b);
     if (atomic_load(&b->n_computing) == b->n_threads)
         l->loaded = true;
     /* While a delay runs, somebody sleeps with its end in view: only a full pass is news. */
@@ -489,6 +542,8 @@ void batcher_start(struct batcher **out, const struct batcher_config *config)
     b->n_threads = config->threads <= 0 ? preset : config->threads > MAX_THREADS ? MAX_THREADS : (int)config->threads;
     pthread_mutex_init(&b->mu, NULL);
     cond_init_monotonic(&b->wake);
+    b->due = CLOCK_NEVER;
+    b->visitor = xcalloc(1, sizeof *b->visitor);
     for (int i = 0; i < b->n_threads; i++)
         b->threads[i] = thread_start("batch", 0, work, b);
     *out = b;
@@ -506,5 +561,6 @@ void batcher_stop(struct batcher *b)
         pthread_join(b->threads[i], NULL);
     pthread_cond_destroy(&b->wake);
     pthread_mutex_destroy(&b->mu);
+    pass_free(b->visitor);
     free(b);
 }

@@ -90,4 +90,9 @@ void batcher_stop(struct batcher *b); /* computes what is queued, then joins; NU
  * returns. */
 struct status batcher_submit(struct batcher *b, struct batcher_job *job);
 
+/* For struct rpc_work: with these as its due() and run() a poller computes itself what it has submitted, and no thread is
+ * woken for it: on one CPU a change of threads costs more than it brings. b is the struct batcher. */
+int64_t batcher_due(void *b);
+void batcher_run(void *b);
+
 #endif

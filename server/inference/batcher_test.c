@@ -500,6 +500,43 @@ static void test_a_stop_computes_what_waits(void **state)
     assert_right(t);
 }
 
+/* ---- on a poller ---- */
+
+static void *visit(void *arg)
+{
+    struct task *one = task_of(1), *other = task_of(2), *full = task_of(32);
+
+    (void)arg;
+    assert_true(batcher_due(batcher) == CLOCK_NEVER);
+    submit(one);
+    submit(other);
+    assert_true(batcher_due(batcher) > INT64_MIN && batcher_due(batcher) <= clock_now());
+    assert_int_equal(one->place, 0);
+    batcher_run(batcher);
+    assert_true(one->place > 0 && other->place > 0);
+    assert_right(one);
+    assert_right(other);
+    assert_true(batcher_due(batcher) == CLOCK_NEVER);
+    submit(full);
+    assert_true(batcher_due(batcher) == INT64_MIN);
+    batcher_run(batcher);
+    assert_right(full);
+    batcher_run(batcher); /* nothing to do */
+    return NULL;
+}
+
+static void test_a_visitor_computes_what_it_submits(void **state)
+{
+    (void)state;
+    pthread_t thread = thread_start("visitor", 0, visit, NULL); /* a thread that visits once does so for good */
+
+    pthread_join(thread, NULL);
+    struct task *t = task_of(1); /* and what others submit wakes the batcher's own */
+    submit(t);
+    wait_done(t);
+    assert_right(t);
+}
+
 /* ---- many threads, many models ---- */
 
 struct submitter {
@@ -614,6 +651,7 @@ int main(void)
         TEST(test_a_pass_ends_when_its_last_caller_goes),
         TEST(test_a_pass_goes_on_for_its_last_caller),
         TEST(test_a_stop_computes_what_waits),
+        TEST(test_a_visitor_computes_what_it_submits),
         TEST(test_many_threads_get_their_own_answers),
         TEST(test_versions_that_change_do_not_mix),
     };

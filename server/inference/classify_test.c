@@ -24,23 +24,35 @@ static struct batcher *batcher;
 static struct classify service;
 static struct arena arena;
 
-static int setup(void **state)
+static int start(void **state, bool on_poller)
 {
-    const struct rpc_server_config config = {
-        .listen = (char *)"127.0.0.1", .workers = 2, .queue = 64, .drain_ms = 5000};
+    struct rpc_server_config config = {.listen = (char *)"127.0.0.1", .workers = 2, .queue = 64, .drain_ms = 5000};
     char target[64];
 
     testing_setup(state);
+    batcher_start(&batcher, &(struct batcher_config){.threads = 1});
+    if (on_poller)
+        config.work = (struct rpc_work){batcher_due, batcher_run, batcher};
     CHECK_OK(rpc_server_new(&server, &config));
     CHECK_OK(rpc_server_add(server, SERVICE, classify_methods, classify_n_methods, &service));
     served_start(&served, &(struct served_config){.dir = testing_dir, .poll_ms = 10});
-    batcher_start(&batcher, &(struct batcher_config){.threads = 1});
     classify_init(&service, served, batcher);
     CHECK_OK(rpc_server_start(server));
     snprintf(target, sizeof target, "127.0.0.1:%d", rpc_server_port(server));
     CHECK_OK(rpc_client_new(&client, &(struct rpc_client_config){.target = target}));
     arena_init(&arena, 64 << 20);
     return 0;
+}
+
+static int setup(void **state)
+{
+    return start(state, false);
+}
+
+/* As on one CPU: the poller computes. */
+static int setup_polled(void **state)
+{
+    return start(state, true);
 }
 
 static int teardown(void **state)
@@ -349,7 +361,46 @@ static void test_no_call_fails_while_versions_change(void **state)
     }
 }
 
+static void *ask_large(void *arg)
+{
+    const Bloginfer__V1__ClassifyResponse *rep;
+    const char *texts[CLASSIFY_MAX];
+    struct arena a;
+
+    arena_init(&a, 8 << 20);
+    for (size_t i = 0; i < CLASSIFY_MAX; i++)
+        texts[i] = "一条不短的评论，要算一会儿";
+    *(struct status *)arg = ask(&a, "sentiment", texts, CLASSIFY_MAX, &rep);
+    arena_fini(&a);
+    return NULL;
+}
+
+static void test_a_stop_answers_what_waits(void **state)
+{
+    (void)state;
+    struct status answers[4];
+    pthread_t threads[4];
+    int64_t end = clock_after_ms(20000);
+    struct series *in_flight = metric_series(metric_gauge("bloginfer_rpc_server_in_flight", "", NULL));
+
+    serve_random(256, 199);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        threads[i] = thread_start("caller", 0, ask_large, &answers[i]);
+    while (series_value(in_flight) < COUNT_OF(threads) && clock_now() < end)
+        clock_sleep_ms(1);
+    rpc_server_stop(server);
+    server = NULL;
+    for (size_t i = 0; i < COUNT_OF(threads); i++) {
+        pthread_join(threads[i], NULL);
+        CHECK_OK(answers[i]);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define POLLED(f)                                                                                                      \
+    {                                                                                                                  \
+#f " (polled)", f, setup_polled, teardown, NULL                                                                \
+    }
 
 int main(void)
 {
@@ -364,6 +415,10 @@ int main(void)
         TEST(test_a_call_that_is_over_computes_no_further),
         TEST(test_list_of_models),
         TEST(test_no_call_fails_while_versions_change),
+        POLLED(test_many_texts_answer_like_each_alone),
+        POLLED(test_a_call_that_is_over_computes_no_further),
+        POLLED(test_no_call_fails_while_versions_change),
+        POLLED(test_a_stop_answers_what_waits),
     };
 
     rpc_init();

@@ -37,7 +37,9 @@ static const struct config_option options[] = {
      "FAILED_PRECONDITION instead",
      0, 0, NULL},
     {"threads", CONFIG_INT, offsetof(struct settings, batcher.threads), "0",
-     "threads that compute; 0: one for each CPU this process may use, at most 2", 0, 64, NULL},
+     "threads that compute; 0: one for each CPU this process may use, at most 2, and of one CPU the thread that takes "
+     "calls",
+     0, 64, NULL},
     {"queue-texts", CONFIG_INT, offsetof(struct settings, batcher.queue_texts), "8192",
      "texts that wait for their turn at most; over it calls are refused", 256, 1 << 20, NULL},
     {"queue-bytes", CONFIG_INT, offsetof(struct settings, batcher.queue_bytes), "67108864",
@@ -90,6 +92,9 @@ int main(int argc, char **argv)
     config_log(parts, COUNT_OF(parts));
     show_cpu();
 
+    batcher_start(&batcher, &set.batcher);
+    if (!set.batcher.threads && cpus_allowed() == 1)
+        rpc.work = (struct rpc_work){batcher_due, batcher_run, batcher};
     or_die(rpc_server_new(&server, &rpc));
     or_die(rpc_server_add(server, &bloginfer__v1__classify_service__descriptor, classify_methods, classify_n_methods,
                           &classify));
@@ -106,7 +111,6 @@ int main(int argc, char **argv)
                                   .n_builtin = set.builtin ? BUILTIN_MODELS : 0};
     or_die(engine_kind_parse(set.engine, &serve.engine));
     served_start(&served, &serve);
-    batcher_start(&batcher, &set.batcher);
     classify_init(&classify, served, batcher);
     or_die(rpc_server_start(server));
     const struct metrics_config admin = {rpc.listen, set.metrics_port, "bloginfer-inference", served_ready, served};
