@@ -5,6 +5,7 @@
 #include "bloginfer/v1/classify.pb-c.h"
 #include "explain.h"
 #include "metrics/metrics.h"
+#include "served_list.h"
 
 #include <string.h>
 
@@ -16,6 +17,7 @@ struct work {
     struct served_query query;
     int64_t started;
     double threshold;
+    char **texts; /* the request's */
     const struct classify *service;
     struct rpc_call *call;
     Bloginfer__V1__ClassifyResponse *rep;
@@ -101,6 +103,8 @@ static void work_done(struct batcher_job *job, struct status st)
         st = answer_fill(w);
     served_observe(m, &w->query, st.code, clock_seconds(w->started));
     if (!st.code)
+        served_shadow(m, &w->query, w->texts, job->n_rows, job->probs);
+    if (!st.code)
         metric_add(w->service->texts, (double)job->n_rows, m->classifier->task);
     rpc_answer(w->call, st);
     served_release(m);
@@ -170,63 +174,27 @@ static void classify(struct rpc_call *call, const void *in, void *out)
     struct status st = no_room();
 
     if (w) {
-        w->query = (struct served_query){.task = req->task[0] ? req->task : CLASSIFY_TASK, .version = req->version};
+        w->query = (struct served_query){.task = req->task[0] ? req->task : CLASSIFY_TASK,
+                                         .version = req->version,
+                                         .key = rpc_metadata(call, "x-request-id")};
         w->started = clock_now();
         w->service = rpc_service(call);
         w->call = call;
         w->rep = out;
+        w->texts = req->texts;
         st = submit(w, req);
     }
     if (st.code)
         rpc_answer(call, st);
 }
 
-/* The labels, copied: the model may be gone when the answer is sent. NULL: no room. */
-static char **labels_copy(struct arena *a, const struct classifier *c)
-{
-    char **labels = arena_alloc(a, c->shape.classes * sizeof *labels);
-
-    for (uint32_t i = 0; labels && i < c->shape.classes; i++)
-        if (!(labels[i] = arena_strdup(a, c->labels[i])))
-            return NULL;
-    return labels;
-}
-
-static bool model_fill(struct arena *a, Bloginfer__V1__ServedModel *out, const struct served_model *m)
-{
-    const struct classifier *c = m->classifier;
-
-    bloginfer__v1__served_model__init(out);
-    out->task = arena_strdup(a, c->task);
-    out->version = m->version;
-    out->architecture = (char *)nn_family_name(c->shape.family);
-    out->labels = labels_copy(a, c);
-    out->sha256 = arena_strdup(a, m->sha256);
-    out->parameters = c->n_params;
-    out->n_labels = out->labels ? c->shape.classes : 0;
-    return out->task && out->labels && out->sha256;
-}
-
 /* ClassifyService/ListServedModels. */
 static struct status list_served_models(struct rpc_call *call, const void *in, void *out)
 {
     const struct classify *c = rpc_service(call);
-    Bloginfer__V1__ListServedModelsResponse *rep = out;
-    struct served_model *models[SERVED_MAX_MODELS];
-    struct arena *a = rpc_arena(call);
-    size_t n = served_acquire_all(c->served, models);
-    Bloginfer__V1__ServedModel *rows = arena_alloc(a, n * sizeof *rows);
-    bool ok = true;
 
     (void)in;
-    rep->models = arena_alloc(a, n * sizeof(void *));
-    for (size_t i = 0; i < n; i++) {
-        ok = ok && rows && rep->models && model_fill(a, &rows[i], models[i]);
-        if (ok)
-            rep->models[rep->n_models++] = &rows[i];
-        served_release(models[i]);
-    }
-    return ok ? status_ok() : no_room();
+    return served_list(c->served, rpc_arena(call), out);
 }
 
 const struct rpc_method classify_methods[] = {

@@ -309,9 +309,151 @@ static void test_list_of_models(void **state)
     assert_string_equal(m->task, "troll");
     assert_int_equal(m->version, 2);
     assert_string_equal(m->architecture, "lstm");
+    assert_true(strcmp(m->engine, "fp32") == 0 || strcmp(m->engine, "int8") == 0);
+    assert_true(m->production && !m->candidate && m->settings->threshold == 0.5);
     assert_string_equal(m->labels[1], "troll");
     assert_int_equal(strlen(m->sha256), 64);
     assert_true(m->parameters > TEXT_N_IDS);
+}
+
+/* A model that is fine but for one character, on which both logits are infinite. */
+#define RARE "龘"
+static uint64_t publish_without_a_number(void)
+{
+    const struct nn_shape shape = {.family = NN_LSTM,
+                                   .vocab = TEXT_N_IDS,
+                                   .embed = 4,
+                                   .hidden = 4,
+                                   .buckets = 65536,
+                                   .classes = 2,
+                                   .max_tokens = 50};
+    const uint32_t point = 0x9f98;
+    struct nn_tensor tensors[NN_MAX_TENSORS];
+    struct classifier *c = NULL;
+
+    CHECK_OK(classifier_new(&c, "sentiment", "negative,positive", &shape));
+    size_t n = nn_tensors(&shape, tensors);
+    float *row = c->params + nn_tensor_find(tensors, n, "ngram")->offset + (size_t)2 * text_ngram(&point, 1, 65536);
+    row[0] = row[1] = 3e38f;
+    return testing_store("sentiment", c);
+}
+
+static void set_parameters(double canary, double shadow_share, double threshold)
+{
+    struct model_parameters p = model_parameters_default();
+    int64_t end = clock_after_ms(20000);
+    bool in_force = false;
+
+    p.canary_percent = canary;
+    p.shadow_percent = shadow_share;
+    p.threshold = threshold;
+    CHECK_OK(store_set_parameters(testing_dir, "sentiment", &p));
+    while (!in_force && clock_now() < end) {
+        struct served_model *m;
+        CHECK_OK(testing_acquire(served, "sentiment", &m));
+        const struct model_parameters now = served_parameters(m);
+        in_force = model_parameters_equal(&now, &p);
+        served_release(m);
+        clock_sleep_ms(1);
+    }
+    assert_true(in_force);
+}
+
+static const Bloginfer__V1__ServedModel *listed(uint64_t version)
+{
+    Bloginfer__V1__ListServedModelsRequest req = BLOGINFER__V1__LIST_SERVED_MODELS_REQUEST__INIT;
+    const struct rpc_options options = {.arena = &arena};
+    const Bloginfer__V1__ListServedModelsResponse *rep;
+    const void *out = NULL;
+
+    CHECK_OK(rpc_unary(client, SERVICE, "ListServedModels", &req, &out, &options));
+    rep = out;
+    for (size_t i = 0; i < rep->n_models; i++)
+        if (rep->models[i]->version == version)
+            return rep->models[i];
+    return NULL;
+}
+
+/* Points at the candidate and waits until it is in service. */
+static void set_candidate(uint64_t version)
+{
+    int64_t end = clock_after_ms(20000);
+
+    CHECK_OK(store_set_pointer(testing_dir, "sentiment", STORE_CANDIDATE, version));
+    while (!listed(version) && clock_now() < end)
+        clock_sleep_ms(1);
+    assert_true(listed(version)->candidate);
+}
+
+static void test_a_candidate_that_gives_no_number_is_rolled_back(void **state)
+{
+    (void)state;
+    const Bloginfer__V1__ClassifyResponse *rep;
+    const char *texts[] = {"好", RARE};
+    int n_failed = 0, n_candidate = 0;
+
+    serve("sentiment", "negative,positive", 2, 1);
+    set_candidate(publish_without_a_number());
+    set_parameters(50, 0, 0.5);
+    for (int i = 0; i < 50; i++) { /* nothing is wrong with other texts */
+        CHECK_OK(ask(&arena, "", texts, 1, &rep));
+        n_candidate += rep->version == 2;
+    }
+    assert_in_range(n_candidate, 5, 45);
+    for (int i = 0; i < 400; i++) {
+        struct status st = ask(&arena, "", texts, 2, &rep);
+        n_failed += st.code == ST_INTERNAL;
+        assert_true(st.code == ST_INTERNAL || rep->version == 1);
+    }
+    assert_in_range(n_failed, 1, 60); /* of about 200 that it would have been given */
+    const Bloginfer__V1__ServedModel *m = listed(2);
+    assert_true(m->candidate && !m->production && m->comparison->rolled_back);
+    assert_non_null(strstr(m->comparison->why, "fails"));
+    assert_int_equal(m->comparison->candidate_calls->failures, n_failed);
+    assert_true(m->settings->canary_percent == 50);
+    assert_true(listed(1)->production && !listed(1)->comparison);
+    for (int i = 0; i < 100; i++) {
+        CHECK_OK(ask(&arena, "", texts, 2, &rep));
+        assert_int_equal(rep->version, 1);
+    }
+}
+
+static void test_the_shadow_of_a_call(void **state)
+{
+    (void)state;
+    const Bloginfer__V1__ClassifyResponse *rep;
+    const char *texts[] = {"好", "不好", RARE};
+    int64_t end = clock_after_ms(20000);
+
+    serve("sentiment", "negative,positive", 2, 1);
+    set_candidate(publish_without_a_number());
+    set_parameters(0, 100, 0.52); /* the candidate says 0.5, production more */
+    CHECK_OK(ask(&arena, "", texts, 3, &rep));
+    assert_int_equal(rep->version, 1);
+    assert_string_equal(rep->results[0]->label, "positive");
+    while (listed(2)->comparison->shadow_texts < 3 && clock_now() < end)
+        clock_sleep_ms(1);
+    const Bloginfer__V1__Comparison *c = listed(2)->comparison;
+    assert_int_equal(c->shadow_texts, 3);
+    assert_int_equal(c->shadow_agreed, 0);
+    assert_int_equal(c->shadow_failed, 1);
+    assert_true(fabs(c->shadow_largest_difference - (double)(testing_prob(1) - 0.5f)) < 1e-3);
+    assert_false(c->rolled_back);
+}
+
+static void test_the_threshold_is_the_tasks(void **state)
+{
+    (void)state;
+    const Bloginfer__V1__ClassifyResponse *rep;
+    const char *texts[] = {"好"};
+
+    serve("sentiment", "negative,positive", 2, 1);
+    CHECK_OK(ask(&arena, "", texts, 1, &rep));
+    assert_string_equal(rep->results[0]->label, "positive");
+    set_parameters(0, 0, 0.75);
+    CHECK_OK(ask(&arena, "", texts, 1, &rep));
+    assert_string_equal(rep->results[0]->label, "negative");
+    assert_true(fabsf(rep->results[0]->prob - testing_prob(1)) < 1e-4f);
 }
 
 struct caller {
@@ -414,6 +556,9 @@ int main(void)
         TEST(test_the_threshold_decides),
         TEST(test_a_call_that_is_over_computes_no_further),
         TEST(test_list_of_models),
+        TEST(test_a_candidate_that_gives_no_number_is_rolled_back),
+        TEST(test_the_shadow_of_a_call),
+        TEST(test_the_threshold_is_the_tasks),
         TEST(test_no_call_fails_while_versions_change),
         POLLED(test_many_texts_answer_like_each_alone),
         POLLED(test_a_call_that_is_over_computes_no_further),

@@ -25,23 +25,77 @@ static uint64_t key_hash(const char *key)
     return h;
 }
 
-/* 0 to 100, evenly; the same for the same key and version, so that another candidate gets other keys. */
-static double draw(struct served_task *t, const struct served_query *q, uint64_t version)
-{
-    bool keyed = q->key && q->key[0];
-    uint64_t x = keyed ? key_hash(q->key) ^ mix(version) : atomic_fetch_add(&t->served->chance, 0x9e3779b97f4a7c15u);
+enum purpose { CANARY, SHADOW }; /* so that a key drawn for one is not drawn for the other */
 
-    return (double)(mix(x) >> 11) * 0x1p-53 * 100;
+/* Whether a call is among this share of them; the same for the same key, and for another candidate with other keys. */
+static bool is_drawn(const struct served_task *t, const struct served_query *q, enum purpose purpose, double percent)
+{
+    uint64_t version = t->alias[STORE_CANDIDATE]->version, x;
+
+    if (percent <= 0)
+        return false;
+    if (q->key && q->key[0])
+        x = key_hash(q->key) ^ mix(2 * version + purpose);
+    else
+        x = atomic_fetch_add(&t->served->chance, 0x9e3779b97f4a7c15u);
+    return (double)(mix(x) >> 11) * 0x1p-53 * 100 < percent;
+}
+
+/* Whether there is a candidate beside production. */
+static bool is_contested(const struct served_task *t)
+{
+    const struct served_model *p = t->alias[STORE_PRODUCTION], *c = t->alias[STORE_CANDIDATE];
+
+    return p && c && c != p;
 }
 
 struct served_model *routing_locked(struct served_task *t, const struct served_query *q)
 {
-    struct served_model *p = t->alias[STORE_PRODUCTION], *c = t->alias[STORE_CANDIDATE];
-    double percent = t->parameters.canary_percent;
+    bool canary = is_contested(t) && !t->rolled_back && is_drawn(t, q, CANARY, t->parameters.canary_percent);
 
-    if (!p || !c || c == p || t->rolled_back || percent <= 0)
-        return p;
-    return draw(t, q, c->version) < percent ? c : p;
+    return t->alias[canary ? STORE_CANDIDATE : STORE_PRODUCTION];
+}
+
+/* The candidate, held, when q was answered by production and the shadow's share says so; else NULL. */
+static struct served_model *shadow_candidate(const struct served_model *m, const struct served_query *q)
+{
+    struct served_task *t = m->task;
+    struct served_model *c = NULL;
+
+    if (q->version && q->version[0])
+        return NULL;
+    pthread_mutex_lock(&t->served->mu);
+    if (is_contested(t) && t->alias[STORE_PRODUCTION] == m && is_drawn(t, q, SHADOW, t->parameters.shadow_percent)) {
+        c = t->alias[STORE_CANDIDATE];
+        served_hold(c);
+    }
+    pthread_mutex_unlock(&t->served->mu);
+    return c;
+}
+
+void served_shadow(struct served_model *m, const struct served_query *q, char *const *texts, size_t n,
+                   const float *probs)
+{
+    struct served_model *candidate = shadow_candidate(m, q);
+
+    if (candidate)
+        shadow_offer(m->task->served->shadow, m, candidate, texts, n, probs);
+}
+
+void routing_compared(struct served_model *candidate, const struct served_comparison *more)
+{
+    struct served_task *t = candidate->task;
+
+    pthread_mutex_lock(&t->served->mu);
+    bool current = t->alias[STORE_CANDIDATE] == candidate;
+    if (current) {
+        t->shadow.texts += more->texts;
+        t->shadow.agreed += more->agreed;
+        t->shadow.failed += more->failed;
+        t->shadow.largest_difference = fmax(t->shadow.largest_difference, more->largest_difference);
+        metric_set(t->served->differences, t->shadow.largest_difference, t->name);
+    }
+    pthread_mutex_unlock(&t->served->mu);
 }
 
 void routing_reset_locked(struct served_task *t, enum store_pointer which)
@@ -50,6 +104,7 @@ void routing_reset_locked(struct served_task *t, enum store_pointer which)
     if (which == STORE_PRODUCTION)
         canary_reset(t->canary, CANARY_PRODUCTION);
     t->rolled_back = false;
+    t->shadow = (struct served_comparison){0};
     metric_set(t->served->rolled_back, 0, t->name);
 }
 

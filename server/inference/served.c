@@ -84,6 +84,11 @@ static void model_forget_locked(struct served *s, struct served_model *m)
     *at = m->next;
 }
 
+void served_hold(struct served_model *m)
+{
+    atomic_fetch_add(&m->refs, 1);
+}
+
 void served_release(struct served_model *m)
 {
     if (!m || atomic_fetch_sub(&m->refs, 1) != 1)
@@ -223,12 +228,13 @@ struct served_state served_state(const struct served_model *m)
 
     pthread_mutex_lock(&t->served->mu);
     bool rolled_back = t->rolled_back && t->alias[STORE_CANDIDATE] == m;
-    const struct served_state state = {.parameters = t->parameters,
-                                       .production = t->alias[STORE_PRODUCTION] == m,
-                                       .candidate = t->alias[STORE_CANDIDATE] == m,
-                                       .rolled_back = rolled_back,
-                                       .canary = rolled_back ? t->verdict : report,
-                                       .loads = m->loads};
+    struct served_state state = {.parameters = t->parameters,
+                                 .production = t->alias[STORE_PRODUCTION] == m,
+                                 .candidate = t->alias[STORE_CANDIDATE] == m,
+                                 .rolled_back = rolled_back,
+                                 .canary = rolled_back ? t->verdict : report,
+                                 .shadow = t->shadow,
+                                 .loads = m->loads};
     pthread_mutex_unlock(&t->served->mu);
     return state;
 }
@@ -433,6 +439,8 @@ void served_start(struct served **out, const struct served_config *config)
     s->loads = metric_counter("bloginfer_model_loads_total", "Versions that were loaded, or refused.", "task,result");
     s->rolled_back = metric_gauge("bloginfer_canary_rolled_back",
                                   "1: the candidate was found worse than production and gets no calls.", "task");
+    s->differences = metric_gauge("bloginfer_shadow_largest_difference",
+                                  "Largest difference of a probability between candidate and production.", "task");
     pthread_mutex_init(&s->mu, NULL);
     cond_init_monotonic(&s->wake);
     cond_init_monotonic(&s->gone);
@@ -440,6 +448,7 @@ void served_start(struct served **out, const struct served_config *config)
     pointers_poll(s);
     pointers_load_builtin(s);
     loader_lower_priority(s->loader);
+    shadow_start(&s->shadow, routing_compared);
     s->watcher = thread_start("model-watch", 0, watch, s);
     *out = s;
 }
@@ -481,6 +490,7 @@ void served_stop(struct served *s)
     if (!s)
         return;
     served_freeze(s);
+    shadow_stop(s->shadow); /* its copies hold models */
     retire_all(s);
     loader_stop(s->loader);
     for (size_t i = 0; i < s->n_tasks; i++)

@@ -40,6 +40,12 @@ struct served_model {
     struct served_model *next; /* in the list of all, or of those to be freed */
 };
 
+/* The candidate's answers beside production's, of the texts that it classified for comparison (shadow.h). */
+struct served_comparison {
+    uint64_t texts, agreed, failed; /* same label; no number */
+    double largest_difference;      /* of a label's probability */
+};
+
 /* What changes about a version while it serves. */
 struct served_state {
     struct model_parameters parameters; /* of its task */
@@ -47,6 +53,7 @@ struct served_state {
     uint32_t loads;                     /* by served_load() */
     bool rolled_back;                   /* a candidate that was found worse: nothing is routed to it */
     struct canary_report canary;        /* of routed calls; of a candidate rolled back: what was found */
+    struct served_comparison shadow;    /* of a candidate, since it is one */
 };
 
 struct served_builtin {
@@ -88,12 +95,18 @@ struct served_query {
  * candidate, unless that was found worse. ST_INVALID: not a task's name or a version; ST_NOT_FOUND: no such task, or
  * this version is not loaded, and the message says what is; ST_PRECONDITION: the task has no model at all. */
 struct status served_acquire(struct served *s, const struct served_query *q, struct served_model **out);
+void served_hold(struct served_model *m);    /* one more reference, by who has one */
 void served_release(struct served_model *m); /* NULL is fine */
 
 /* A call of served_acquire(q) on m has ended, with this code and after so many seconds. Routed calls are what a candidate
  * is judged by (canary.h): INTERNAL, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED and DATA_LOSS count against it, other codes
  * than these and OK do not count. A probability that is no number has to be INTERNAL, see served_check(). */
 void served_observe(struct served_model *m, const struct served_query *q, enum code code, double seconds);
+
+/* A call of served_acquire(q) was answered by m, with probs (n,C) for these texts: by the shadow's share they are put to
+ * the candidate as well, later, as copies (shadow.h). Never waits. */
+void served_shadow(struct served_model *m, const struct served_query *q, char *const *texts, size_t n,
+                   const float *probs);
 
 /* ST_INTERNAL: one of the probabilities (n,C) is no number. */
 struct status served_check(const struct served_model *m, const float *probs, size_t n);

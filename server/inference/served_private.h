@@ -7,6 +7,7 @@
 #include "loader.h"
 #include "metrics/metrics.h"
 #include "served.h"
+#include "shadow.h"
 
 #include <pthread.h>
 
@@ -30,6 +31,7 @@ struct served_task {
     struct model_parameters parameters;
     bool rolled_back;             /* the candidate was worse: nothing is routed to it */
     struct canary_report verdict; /* when that was found */
+    struct served_comparison shadow;
 
     struct canary *canary;      /* of routed calls */
     atomic_uint n_observed;     /* on the candidate */
@@ -44,7 +46,8 @@ struct served {
     const struct served_builtin *builtin;
     size_t n_builtin;
     struct loader *loader;
-    struct metric *versions, *candidates, *loads, *rolled_back;
+    struct shadow *shadow;
+    struct metric *versions, *candidates, *loads, *rolled_back, *differences;
     bool unreadable; /* the store, said once; the watcher's own */
     bool frozen;     /* the watcher is joined */
     pthread_t watcher;
@@ -94,6 +97,9 @@ struct served_model *routing_locked(struct served_task *t, const struct served_q
 
 /* Another version stands on the pointer: what is known of the old one is forgotten. */
 void routing_reset_locked(struct served_task *t, enum store_pointer which);
+
+/* Adds up what came of the candidate's answers. */
+void routing_compared(struct served_model *candidate, const struct served_comparison *more);
 
 void routing_task_init(struct served_task *t);
 void routing_task_fini(struct served_task *t);
