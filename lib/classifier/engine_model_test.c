@@ -62,6 +62,89 @@ static void test_an_engine_outlives_its_classifier_and_answers_like_it(void **st
     engine_free(e);
 }
 
+static void tensor_change(struct classifier *c, const char *name, float factor, float summand)
+{
+    struct nn_tensor tensors[NN_MAX_TENSORS];
+    const struct nn_tensor *t = nn_tensor_find(tensors, nn_tensors(&c->shape, tensors), name);
+
+    for (size_t i = 0; i < t->n; i++)
+        c->params[t->offset + i] = c->params[t->offset + i] * factor + (i % 2 ? summand : 0);
+}
+
+/* The model says "positive" to everything, and not narrowly. */
+static struct classifier *decided(void)
+{
+    struct classifier *c = sample();
+
+    tensor_change(c, "out.b", 1, 1);
+    return c;
+}
+
+static struct engine_report report_of(const struct classifier *c, enum engine_kind wanted)
+{
+    struct engine *e = NULL;
+    struct engine_report report;
+
+    CHECK_OK(engine_new(&e, c, wanted, &report));
+    assert_string_equal(engine_name(e), engine_kind_name(report.chosen));
+    engine_free(e);
+    return report;
+}
+
+static void test_the_faster_engine_is_chosen(void **state)
+{
+    (void)state;
+    struct classifier *c = decided();
+    struct engine_report r = report_of(c, ENGINE_AUTO);
+
+    assert_true(r.n_texts > 30);
+    assert_int_equal(r.n_changed, 0);
+    assert_true(r.largest_difference > 0 && r.largest_difference <= ENGINE_MAX_DIFFERENCE);
+    assert_true(r.fp32_us > 0 && r.int8_us > 0);
+    assert_int_equal(r.chosen, r.int8_us < r.fp32_us ? ENGINE_INT8 : ENGINE_FP32);
+    assert_non_null(strstr(r.why, "faster"));
+    classifier_free(c);
+}
+
+static void test_a_choice_can_be_forced(void **state)
+{
+    (void)state;
+    struct classifier *c = decided();
+
+    assert_int_equal(report_of(c, ENGINE_FP32).chosen, ENGINE_FP32);
+    assert_int_equal(report_of(c, ENGINE_INT8).chosen, ENGINE_INT8);
+    classifier_free(c);
+}
+
+static void test_int8_that_changes_answers_is_refused(void **state)
+{
+    (void)state;
+    struct classifier *c = sample();
+
+    tensor_change(c, "out.w", 3000, 0); /* labels hang on the last bits of the features */
+    for (int wanted = ENGINE_AUTO; wanted <= ENGINE_INT8; wanted += ENGINE_INT8 - ENGINE_AUTO) {
+        struct engine_report r = report_of(c, (enum engine_kind)wanted);
+        assert_int_equal(r.chosen, ENGINE_FP32);
+        assert_true(r.n_changed > 0 || r.largest_difference > ENGINE_MAX_DIFFERENCE);
+        assert_non_null(strstr(r.why, "refused"));
+    }
+    classifier_free(c);
+}
+
+static void test_a_family_without_int8_gets_fp32(void **state)
+{
+    (void)state;
+    static const struct nn_shape shape = {.family = NN_LINEAR, .buckets = 1024, .classes = 2, .max_tokens = 200};
+    struct classifier *c = NULL;
+
+    CHECK_OK(classifier_new(&c, "sentiment", "negative,positive", &shape));
+    struct engine_report r = report_of(c, ENGINE_INT8);
+    assert_int_equal(r.chosen, ENGINE_FP32);
+    assert_int_equal(r.n_texts, 0);
+    assert_non_null(strstr(r.why, "linear"));
+    classifier_free(c);
+}
+
 static void test_a_parameter_that_is_not_finite_is_refused(void **state)
 {
     (void)state;
@@ -90,6 +173,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_engine_outlives_its_classifier_and_answers_like_it),
+        cmocka_unit_test(test_the_faster_engine_is_chosen),
+        cmocka_unit_test(test_a_choice_can_be_forced),
+        cmocka_unit_test(test_int8_that_changes_answers_is_refused),
+        cmocka_unit_test(test_a_family_without_int8_gets_fp32),
         cmocka_unit_test(test_a_parameter_that_is_not_finite_is_refused),
         cmocka_unit_test(test_kinds_have_names),
     };
