@@ -96,10 +96,10 @@ static struct status describe(struct rpc_call *call, const void *in, void *out)
     return status_ok();
 }
 
-static struct status no_run(struct rpc_call *call, const void *in, void *out)
+static struct status not_found(struct rpc_call *call, const void *in, void *out)
 {
     (void)call, (void)in, (void)out;
-    return status_errorf(ST_NOT_FOUND, "no run");
+    return status_errorf(ST_NOT_FOUND, "nothing of that name");
 }
 
 static void running(struct testing *t, struct rpc_call *call)
@@ -198,6 +198,7 @@ static struct status submit(struct rpc_call *call, const void *in)
 
 static const struct rpc_method classify_methods[] = {
     RPC_UNARY("Classify", classify, .max_request = 1 << 20, .arena_limit = 2 << 20),
+    RPC_UNARY("Explain", not_found),
     RPC_UNARY("ListServedModels", list_models),
 };
 
@@ -207,10 +208,10 @@ static const struct rpc_method detect_methods[] = {
 };
 
 static const struct rpc_method federation_methods[] = {
-    RPC_UNARY("StartRun", no_run),
-    RPC_UNARY("StopRun", no_run),
-    RPC_UNARY("GetRun", no_run),
-    RPC_UNARY("ListRuns", no_run),
+    RPC_UNARY("StartRun", not_found),
+    RPC_UNARY("StopRun", not_found),
+    RPC_UNARY("GetRun", not_found),
+    RPC_UNARY("ListRuns", not_found),
     RPC_STREAM("WatchRun", watch_run, .endless = true, .max_streams = 4),
     RPC_STREAM("Control", control),
     RPC_STREAM("Fetch", fetch, .arena_limit = 1 << 20),
