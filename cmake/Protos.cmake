@@ -4,7 +4,7 @@ find_program(PROTOC_GEN_C protoc-gen-c REQUIRED)
 find_path(GRPC_PROTO_DIR grpc/reflection/v1/reflection.proto PATHS /usr/share/grpc-proto REQUIRED)
 pkg_check_modules(libprotobuf-c REQUIRED IMPORTED_TARGET GLOBAL libprotobuf-c)
 
-set(ours grpc/health/v1/health.proto)
+set(ours grpc/health/v1/health.proto inference/grpc_service.proto)
 foreach(name federation registry classify detect)
   list(APPEND ours bloginfer/v1/${name}.proto)
 endforeach()

@@ -48,6 +48,7 @@ def stub(shared, protos):
     """stub("classify") and so on: the foreign client of a service of the shared system."""
     services = {
         "classify": ("inference", "bloginfer.v1.ClassifyService"),
+        "oip": ("inference", "inference.GRPCInferenceService"),
         "detect": ("detector", "bloginfer.v1.DetectService"),
         "registry": ("aggregator", "bloginfer.v1.ModelRegistryService"),
         "federation": ("aggregator", "bloginfer.v1.FederationService"),

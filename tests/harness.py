@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import grpc
+import pytest
 import requests
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -169,7 +170,7 @@ class System:
             "inference": [*store, f"--builtin={str(self.builtin).lower()}"],
             "detector": ["--models", ":".join(map(str, [*self.models, *DARKNET]))],
             "trainer": [*to["aggregator"], "--worker", str(BIN / "bloginfer-worker"), "--data", str(self.data)],
-            "gateway": [*to["inference"], *to["detector"], *to["aggregator"], *to["trainer"]],
+            "gateway": [*to["inference"], *to["detector"], *to["aggregator"], *to["trainer"], "--model-control"],
         }[name]
         return [str(BIN / f"bloginfer-{name}"), *at, *extra]
 
@@ -274,6 +275,15 @@ def write_reviews(folder, rows):
         lines = {f"{rng.choice(things)}{rng.choice(words)}，{rng.choice(things)}{rng.choice(words)}{i}号" for i in range(rows // 2)}
         (text / f"snownlp_{name}.txt").write_text("".join(sorted(f"{line}\n" for line in lines)), encoding="utf-8")
     return Path(folder)
+
+
+def peer_python():
+    """The Python of the environment with clients that nobody here wrote, see scripts/peers.sh; else the test is skipped."""
+    python = os.environ.get("BLOGINFER_PEER_PYTHON")
+    if not python:
+        assert not os.environ.get("BLOGINFER_PEERS"), "BLOGINFER_PEERS is set and the peers are not there: see var/log/peers.log"
+        pytest.skip("no peers on this machine: BLOGINFER_PEERS=1 ./bloginfer test installs them")
+    return python
 
 
 def weights():

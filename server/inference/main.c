@@ -6,10 +6,12 @@
 #include "classify.h"
 #include "metrics/metrics.h"
 #include "nn/nn.h"
+#include "oip.h"
 #include "rpc/rpc.h"
 #include "served.h"
 
 #include "bloginfer/v1/classify.pb-c.h"
+#include "inference/grpc_service.pb-c.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -56,10 +58,16 @@ static char *store_dir(const struct settings *set)
     return set->store[0] ? xstrdup(set->store) : xasprintf("%s/models", home && home[0] ? home : "./var");
 }
 
+static void set_serving(struct rpc_server *server, bool yes)
+{
+    rpc_server_set_serving(server, "", yes);
+    rpc_server_set_serving(server, CLASSIFY_SERVICE, yes);
+    rpc_server_set_serving(server, OIP_SERVICE, yes);
+}
+
 static void serving(void *server)
 {
-    rpc_server_set_serving(server, "", true);
-    rpc_server_set_serving(server, CLASSIFY_SERVICE, true);
+    set_serving(server, true);
 }
 
 /* What this CPU was found to be good for, in the log and as a metric. */
@@ -82,6 +90,7 @@ int main(int argc, char **argv)
     struct served *served;
     struct batcher *batcher;
     struct classify classify;
+    struct oip oip;
 
     nn_setup_blas(argv);
     or_die(config_load(&program, parts, COUNT_OF(parts), &argc, argv));
@@ -98,8 +107,8 @@ int main(int argc, char **argv)
     or_die(rpc_server_new(&server, &rpc));
     or_die(rpc_server_add(server, &bloginfer__v1__classify_service__descriptor, classify_methods, classify_n_methods,
                           &classify));
-    rpc_server_set_serving(server, "", false);
-    rpc_server_set_serving(server, CLASSIFY_SERVICE, false);
+    or_die(rpc_server_add(server, &inference__grpcinference_service__descriptor, oip_methods, oip_n_methods, &oip));
+    set_serving(server, false);
     char *dir = store_dir(&set);
     struct served_builtin builtin[BUILTIN_MODELS];
     builtin_models(builtin);
@@ -112,6 +121,7 @@ int main(int argc, char **argv)
     or_die(engine_kind_parse(set.engine, &serve.engine));
     served_start(&served, &serve);
     classify_init(&classify, served, batcher);
+    oip_init(&oip, served, batcher);
     or_die(rpc_server_start(server));
     const struct metrics_config admin = {rpc.listen, set.metrics_port, "bloginfer-inference", served_ready, served};
     or_die(metrics_start(&metrics, &admin));
@@ -119,6 +129,7 @@ int main(int argc, char **argv)
              log_s("store", dir));
 
     lifecycle_wait();
+    oip_drain(&oip);
     metrics_drain(metrics);
     served_freeze(served); /* a first model would be told to the server */
     rpc_server_stop(server);
