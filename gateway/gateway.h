@@ -13,6 +13,7 @@ struct gateway {
     struct monitor *monitor;
     int64_t deadline_ms; /* of a request, from its arrival */
     int64_t max_image_bytes;
+    bool model_control;   /* callers may load and unload models */
     atomic_bool draining; /* serves on, but wants no more */
 };
 
@@ -33,6 +34,10 @@ size_t detect_max_body(int64_t max_image_bytes);
 http_handler status_healthz; /* GET /healthz: the process lives */
 http_handler status_readyz;  /* GET /readyz: inference or the detector is reachable, and it does not stop */
 http_handler status_show;    /* GET /api/status: every backend with what it serves */
+
+/* /v2: the Open Inference Protocol, see v2.c. */
+extern const struct http_route v2_routes[];
+extern const size_t v2_n_routes;
 
 /* GET /, /docs, /openapi.json, /static/{name}: files of web/, embedded. */
 http_handler pages_get;

@@ -11,14 +11,13 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include "testing.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define MAX_IMAGE 3000
@@ -149,7 +148,6 @@ static const struct rpc_method detect_methods[] = {RPC_UNARY("Detect", detect),
 /* ---- one gateway over one server that plays inference and detector; the aggregator and the trainer are down ---- */
 
 static struct rpc_server *backends;
-static struct http_server *http;
 static struct gateway gateway = {.deadline_ms = 300, .max_image_bytes = MAX_IMAGE};
 static char target[32];
 static struct monitor_target targets[] = {
@@ -170,12 +168,6 @@ static struct http_route routes[] = {
     {"GET", "/static/{name}", pages_get, 0},
 };
 
-static void ok(struct status st)
-{
-    if (st.code)
-        fail_msg("%s", st.msg);
-}
-
 static void start_backends(int port)
 {
     struct rpc_server_config config = {.listen = "127.0.0.1", .port = port, .workers = 2, .queue = 8, .drain_ms = 100};
@@ -186,14 +178,6 @@ static void start_backends(int port)
     ok(rpc_server_add(backends, &bloginfer__v1__detect_service__descriptor, detect_methods, COUNT_OF(detect_methods),
                       NULL));
     ok(rpc_server_start(backends));
-}
-
-static void connect_to(struct backend *b, const char *name, const char *to, const char *service)
-{
-    struct rpc_client_config config = {.target = to};
-
-    *b = (struct backend){.name = name, .target = to, .service = service};
-    ok(rpc_client_new(&b->client, &config));
 }
 
 static void wait_state(const char *name, enum monitor_state state)
@@ -232,31 +216,6 @@ static int tear_down(void **state)
     rpc_server_stop(backends);
     rpc_fini();
     return 0;
-}
-
-/* Headers and body of the answer; the caller's, to free. */
-static char *ask(const char *verb, const char *path, const char *headers, const char *body)
-{
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)http_port(http))};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct buf b = BUF_INIT((size_t)8 << 20);
-    char block[4096];
-    ssize_t n;
-
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
-    dprintf(fd, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n%s\r\n%s", verb, path,
-            strlen(body), headers, body);
-    while ((n = recv(fd, block, sizeof block, 0)) > 0)
-        buf_add(&b, block, (size_t)n);
-    close(fd);
-    return buf_take(&b);
-}
-
-static void expect(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("no \"%s\" in:\n%.2000s", part, text);
 }
 
 static void post(const char *path, const char *body, const char *status_line, const char *part)

@@ -2,12 +2,15 @@
 #include "gateway.h"
 #include "metrics/metrics.h"
 
+#include <assert.h>
 #include <curl/curl.h>
 #include <stddef.h>
+#include <string.h>
 
 struct settings {
     char *listen, *inference, *detector, *aggregator, *trainer, *tls_ca, *tls_cert, *tls_key, *log_level;
     int64_t port, metrics_port, threads, connections, deadline_ms, max_image_bytes, drain_wait_ms;
+    bool model_control;
 };
 
 #define AT(member) offsetof(struct settings, member)
@@ -23,6 +26,8 @@ static const struct config_option options[] = {
     {"connections", CONFIG_INT, AT(connections), "128", "connections that are open at once, a thread each", 4, 16384},
     {"deadline-ms", CONFIG_INT, AT(deadline_ms), "10000", "time for a request, backends included", 1, 600000},
     {"max-image-bytes", CONFIG_INT, AT(max_image_bytes), "10485760", "largest picture, decoded", 1024, 67108864},
+    {"model-control", CONFIG_BOOL, AT(model_control), "false",
+     "callers may load and unload models below /v2/repository"},
     {"drain-wait-ms", CONFIG_INT, AT(drain_wait_ms), "0", "how long to serve on after readiness went off", 0, 60000},
     {"tls-ca", CONFIG_STR, AT(tls_ca), "", "PEM file: TLS to the backends, which its authority signed"},
     {"tls-cert", CONFIG_STR, AT(tls_cert), "", "PEM file: our certificate for the backends"},
@@ -45,45 +50,57 @@ static struct status connect_backend(struct backend *b, const struct settings *s
     return status_prefix(rpc_client_new(&b->client, &config), "%s", name);
 }
 
-static struct status start_http(struct http_server **out, const struct settings *s, struct gateway *g,
-                                struct http_route *routes, size_t n)
+static const struct http_route own_routes[] = {
+    {"POST", "/predict", predict_post, PREDICT_MAX_BODY},
+    {"POST", "/explain", explain_post, PREDICT_MAX_BODY},
+    {"POST", "/api/object_detection", detect_post, 0},
+    {"GET", "/api/status", status_show, 0},
+    {"GET", "/healthz", status_healthz, 0},
+    {"GET", "/readyz", status_readyz, 0},
+    {"GET", "/", pages_get, 0},
+    {"GET", "/docs", pages_get, 0},
+    {"GET", "/openapi.json", pages_get, 0},
+    {"GET", "/static/{name}", pages_get, 0},
+};
+
+/* Ours and those of /v2, with the size of a picture as it is configured. */
+static const struct http_route *routes_all(size_t max_picture, size_t *n)
+{
+    static struct http_route all[64];
+
+    *n = COUNT_OF(own_routes) + v2_n_routes;
+    assert(*n <= COUNT_OF(all));
+    memcpy(all, own_routes, sizeof own_routes);
+    memcpy(all + COUNT_OF(own_routes), v2_routes, v2_n_routes * sizeof *all);
+    for (size_t i = 0; i < *n; i++)
+        if (all[i].handler == detect_post)
+            all[i].max_body = max_picture;
+    return all;
+}
+
+static struct status start_http(struct http_server **out, const struct settings *s, struct gateway *g)
 {
     struct http_config config = {
         .listen = s->listen,
         .port = s->port,
         .threads = s->threads,
         .connections = s->connections,
-        .routes = routes,
-        .n_routes = n,
         .service = g,
         .arena_limit = (size_t)s->max_image_bytes + ((size_t)8 << 20),
         .max_bodies = (size_t)64 << 20,
         .observer = metrics_observe_http,
+        .plain_errors = "/v2",
     };
     size_t largest = detect_max_body(s->max_image_bytes);
 
     if (config.max_bodies < largest)
         config.max_bodies = largest;
-    for (size_t i = 0; i < n; i++)
-        if (routes[i].handler == detect_post)
-            routes[i].max_body = largest;
+    config.routes = routes_all(largest, &config.n_routes);
     return http_start(out, &config);
 }
 
 int main(int argc, char **argv)
 {
-    static struct http_route routes[] = {
-        {"POST", "/predict", predict_post, PREDICT_MAX_BODY},
-        {"POST", "/explain", explain_post, PREDICT_MAX_BODY},
-        {"POST", "/api/object_detection", detect_post, 0},
-        {"GET", "/api/status", status_show, 0},
-        {"GET", "/healthz", status_healthz, 0},
-        {"GET", "/readyz", status_readyz, 0},
-        {"GET", "/", pages_get, 0},
-        {"GET", "/docs", pages_get, 0},
-        {"GET", "/openapi.json", pages_get, 0},
-        {"GET", "/static/{name}", pages_get, 0},
-    };
     static const struct config_program program = {"bloginfer-gateway", "REST API and web pages of bloginfer", NULL};
     struct settings s = {0};
     struct config_part part = {options, COUNT_OF(options), &s};
@@ -99,6 +116,7 @@ int main(int argc, char **argv)
     curl_global_init(CURL_GLOBAL_DEFAULT);
     g.deadline_ms = s.deadline_ms;
     g.max_image_bytes = s.max_image_bytes;
+    g.model_control = s.model_control;
     or_die(connect_backend(&g.inference, &s, "inference", s.inference, "bloginfer.v1.ClassifyService"));
     or_die(connect_backend(&g.detector, &s, "detector", s.detector, "bloginfer.v1.DetectService"));
     or_die(connect_backend(&g.aggregator, &s, "aggregator", s.aggregator, "bloginfer.v1.ModelRegistryService"));
@@ -110,7 +128,7 @@ int main(int argc, char **argv)
     };
     g.monitor = monitor_start(targets, COUNT_OF(targets));
     const struct metrics_config metrics_config = {s.listen, s.metrics_port, "gateway", monitor_ready, g.monitor};
-    or_die(start_http(&http, &s, &g, routes, COUNT_OF(routes)));
+    or_die(start_http(&http, &s, &g));
     or_die(metrics_start(&metrics, &metrics_config)); /* last: whose /healthz answers takes requests */
 
     lifecycle_wait();
