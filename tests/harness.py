@@ -68,9 +68,17 @@ class Protos:
 
 
 def pool_of(files):
-    pool = descriptor_pool.DescriptorPool()
+    """A pool wants what a file imports before the file; reflection may send them in any order."""
+    pool, left = descriptor_pool.DescriptorPool(), {file.name: file for file in files}
+
+    def add(name):
+        if file := left.pop(name, None):
+            for needed in file.dependency:
+                add(needed)
+            pool.Add(file)
+
     for file in files:
-        pool.Add(file)
+        add(file.name)
     return pool
 
 
