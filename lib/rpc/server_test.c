@@ -431,9 +431,10 @@ static void test_reflection_lists_services_in_both_versions(void **state)
 static void test_reflection_finds_files_and_symbols(void **state)
 {
     struct rpc_call *call = reflect("v1");
-    const char *const symbols[] = {"bloginfer.v1.ClassifyService", "bloginfer.v1.ClassifyService.Classify",
-                                   ".bloginfer.v1.ClassifyRequest", "bloginfer.v1.ClassifyRequest.task",
+    const char *const symbols[] = {"bloginfer.v1.DetectService", "bloginfer.v1.DetectService.Detect",
+                                   ".bloginfer.v1.DetectRequest", "bloginfer.v1.DetectRequest.id",
                                    "grpc.health.v1.HealthCheckResponse.ServingStatus"};
+    const reflection_response *imports;
 
     (void)state;
     for (size_t i = 0; i < COUNT_OF(symbols); i++) {
@@ -442,6 +443,8 @@ static void test_reflection_finds_files_and_symbols(void **state)
         IS(rep, FILE_DESCRIPTOR_RESPONSE);
         assert_int_equal(rep->file_descriptor_response->n_file_descriptor_proto, 1);
     }
+    imports = ASK(call, FILE_CONTAINING_SYMBOL, "bloginfer.v1.ClassifyService"); /* with registry.proto */
+    assert_int_equal(imports->file_descriptor_response->n_file_descriptor_proto, 2);
     IS(ASK(call, FILE_BY_FILENAME, "bloginfer/v1/detect.proto"), FILE_DESCRIPTOR_RESPONSE);
     IS(ASK(call, ALL_EXTENSION_NUMBERS_OF_TYPE, "bloginfer.v1.ClassifyRequest"), ALL_EXTENSION_NUMBERS_RESPONSE);
     OK(rpc_stream_finish(call));

@@ -525,7 +525,7 @@ static void test_a_stop_answers_what_waits(void **state)
     int64_t end = clock_after_ms(20000);
     struct series *in_flight = metric_series(metric_gauge("bloginfer_rpc_server_in_flight", "", NULL));
 
-    serve_random(256, 199);
+    serve_random(32, 60);
     for (size_t i = 0; i < COUNT_OF(threads); i++)
         threads[i] = thread_start("caller", 0, ask_large, &answers[i]);
     while (series_value(in_flight) < COUNT_OF(threads) && clock_now() < end)
