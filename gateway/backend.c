@@ -82,6 +82,11 @@ static struct status try_patiently(struct backend *b, const ProtobufCServiceDesc
     return st;
 }
 
+static bool abandoned(void *call)
+{
+    return http_abandoned(call);
+}
+
 struct status backend_ask(struct backend *b, struct http_call *call, int64_t deadline_ms,
                           const ProtobufCServiceDescriptor *service, const char *method, const void *in,
                           const void **out)
@@ -95,6 +100,8 @@ struct status backend_ask(struct backend *b, struct http_call *call, int64_t dea
         .arena = http_arena(call),
         .trailers = &served_by,
         .n_trailers = 1,
+        .abandoned = abandoned,
+        .abandoned_ctx = call,
     };
     struct status st = status_errorf(ST_DEADLINE, "it waited for a thread for too long");
 
@@ -107,6 +114,8 @@ struct status backend_ask(struct backend *b, struct http_call *call, int64_t dea
     }
     if (served_by.value)
         http_set_header(call, "X-Served-By", served_by.value);
+    if (st.code == ST_CANCELLED && http_abandoned(call))
+        return status_errorf(ST_CANCELLED, "nobody waits for the answer any more");
     return st.code ? for_outsiders(b, call, &st) : st;
 }
 
@@ -115,7 +124,9 @@ bool backend_call(struct backend *b, struct http_call *call, int64_t deadline_ms
 {
     struct status st = backend_ask(b, call, deadline_ms, service, method, in, out);
 
+    bool gone = st.code == ST_CANCELLED && http_abandoned(call);
+
     if (st.code)
-        http_reply_error(call, http_code_of(st.code), st.msg, code_name(st.code));
+        http_reply_error(call, gone ? http_status(ST_CANCELLED) : http_code_of(st.code), st.msg, code_name(st.code));
     return !st.code;
 }

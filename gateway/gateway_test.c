@@ -25,6 +25,7 @@
 /* What the backends answer. */
 static _Atomic enum code answer_code;
 static atomic_bool hang;
+static atomic_int n_hanging, n_cancelled;              /* calls that hang; whose end was seen */
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER; /* guards what the backends saw */
 static char seen_text[64], seen_task[64], seen_id[64];
 static size_t seen_image;
@@ -37,8 +38,14 @@ static struct status answer(struct rpc_call *call)
     pthread_mutex_lock(&mu);
     snprintf(seen_id, sizeof seen_id, "%s", id ? id : "");
     pthread_mutex_unlock(&mu);
-    while (atomic_load(&hang))
+    atomic_fetch_add(&n_hanging, 1);
+    while (atomic_load(&hang) && !rpc_cancelled(call))
         clock_sleep_ms(1);
+    atomic_fetch_sub(&n_hanging, 1);
+    if (rpc_cancelled(call)) {
+        atomic_fetch_add(&n_cancelled, 1);
+        return status_errorf(ST_CANCELLED, "seen");
+    }
     if (atomic_load(&answer_code))
         return status_errorf(answer_code, "words of the backend at 10.0.0.7");
     return status_ok();
@@ -157,7 +164,7 @@ static struct monitor_target targets[] = {
     {NULL, "127.0.0.1:1", "trainer"},
 };
 static struct http_route routes[] = {
-    {"POST", "/predict", predict_post, PREDICT_MAX_BODY},
+    {"POST", "/predict", predict_post, PREDICT_MAX_BODY, .light = true},
     {"POST", "/explain", explain_post, PREDICT_MAX_BODY},
     {"POST", "/api/object_detection", detect_post, 1 << 16},
     {"GET", "/api/status", status_show, 0},
@@ -358,6 +365,30 @@ static void test_a_backend_that_hangs_is_504_in_time(void **state)
     assert_true(clock_seconds(start) < 5);
 }
 
+static void wait_for(atomic_int *value, int want)
+{
+    for (int64_t until = clock_after_ms(20000); atomic_load(value) != want && clock_now() < until;)
+        clock_sleep_ms(1);
+    assert_int_equal(atomic_load(value), want);
+}
+
+/* Long before the deadline. */
+static void test_a_client_that_leaves_cancels_the_work_behind_it(void **state)
+{
+    (void)state;
+    gateway.deadline_ms = 60000;
+    wait_for(&n_hanging, 0);
+    atomic_store(&n_cancelled, 0);
+    atomic_store(&hang, true);
+    int fd = ask_on("POST", "/predict", "", "{\"text\": \"x\"}");
+    wait_for(&n_hanging, 1);
+    close(fd);
+    wait_for(&n_hanging, 0);
+    wait_for(&n_cancelled, 1);
+    atomic_store(&hang, false);
+    gateway.deadline_ms = 300;
+}
+
 static void test_status_and_probes(void **state)
 {
     char *text = ask("GET", "/api/status", "", "");
@@ -483,6 +514,7 @@ int main(void)
         cmocka_unit_test(test_detect_refuses),
         cmocka_unit_test(test_errors_of_a_backend),
         cmocka_unit_test(test_a_backend_that_hangs_is_504_in_time),
+        cmocka_unit_test(test_a_client_that_leaves_cancels_the_work_behind_it),
         cmocka_unit_test(test_status_and_probes),
         cmocka_unit_test(test_a_gateway_that_stops_is_not_ready_and_serves_on),
         cmocka_unit_test(test_backends_that_go_and_come),

@@ -22,7 +22,7 @@ static const struct config_option options[] = {
     {"detector", CONFIG_STR, AT(detector), "127.0.0.1:50053", "gRPC target of the detector"},
     {"aggregator", CONFIG_STR, AT(aggregator), "127.0.0.1:50051", "gRPC target of the aggregator"},
     {"trainer", CONFIG_STR, AT(trainer), "127.0.0.1:8000", "HOST:PORT or URL of the trainer"},
-    {"threads", CONFIG_INT, AT(threads), "32", "requests that are worked on at once", 1, 1024},
+    {"threads", CONFIG_INT, AT(threads), "64", "requests that are worked on at once", 1, 1024},
     {"connections", CONFIG_INT, AT(connections), "128", "connections that are open at once, a thread each", 4, 16384},
     {"deadline-ms", CONFIG_INT, AT(deadline_ms), "10000", "time for a request, backends included", 1, 600000},
     {"max-image-bytes", CONFIG_INT, AT(max_image_bytes), "10485760", "largest picture, decoded", 1024, 67108864},
@@ -51,7 +51,7 @@ static struct status connect_backend(struct backend *b, const struct settings *s
 }
 
 static const struct http_route own_routes[] = {
-    {"POST", "/predict", predict_post, PREDICT_MAX_BODY},
+    {"POST", "/predict", predict_post, PREDICT_MAX_BODY, .light = true},
     {"POST", "/explain", explain_post, PREDICT_MAX_BODY},
     {"POST", "/api/object_detection", detect_post, 0},
     {"GET", "/api/status", status_show, 0},

@@ -77,13 +77,23 @@ static void test_a_buffer_keeps_what_fits(void **state)
     assert_false(buf_printf(&b, "%d", 678901));
     assert_true(b.full);
     assert_string_equal(b.data, "12345");
-    assert_true(buf_printf(&b, "%d", 67890));
+    assert_false(buf_int(&b, 678901));
+    assert_true(buf_printf(&b, "%d", 678));
+    assert_true(buf_int(&b, 90));
     char *text = buf_take(&b);
     assert_string_equal(text, "1234567890");
     free(text);
     text = buf_take(&b);
     assert_string_equal(text, "");
     free(text);
+    b = (struct buf)BUF_INIT(1000);
+    for (int i = 0; i < 99; i++)
+        assert_true(buf_printf(&b, "%s", "1234567890")); /* over the room it begins with */
+    assert_int_equal(strspn(b.data, "1234567890"), 990);
+    buf_clear(&b);
+    assert_true(buf_int(&b, INT64_MIN) && buf_putc(&b, ' ') && buf_int(&b, INT64_MAX) && buf_int(&b, 0));
+    assert_string_equal(b.data, "-9223372036854775808 92233720368547758070");
+    buf_fini(&b);
 }
 
 static void test_a_vector_ends_at_its_ceiling(void **state)

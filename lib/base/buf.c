@@ -59,17 +59,35 @@ bool buf_putc(struct buf *b, char c)
     return buf_add(b, &c, 1);
 }
 
+bool buf_int(struct buf *b, int64_t value)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+
+    do
+        digits[--at] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (value < 0)
+        digits[--at] = '-';
+    return buf_add(b, digits + at, sizeof digits - at);
+}
+
+/* Into the room that is there; a second time only when that was not enough. */
 bool buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
+    size_t room = b->cap - b->size; /* the NUL's included */
     va_list again;
 
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(room ? b->data + b->size : NULL, room, fmt, ap);
     bool ok = n >= 0 && reserve(b, (size_t)n);
-    if (ok) {
+    if (ok && (size_t)n >= room)
         vsnprintf(b->data + b->size, (size_t)n + 1, fmt, again);
+    if (ok)
         b->size += (size_t)n;
-    }
+    else if (room)
+        b->data[b->size] = '\0';
     va_end(again);
     return ok;
 }

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct buf {
     char *data; /* size bytes and a NUL; NULL while nothing was added */
@@ -24,6 +25,7 @@ void buf_clear(struct buf *b);                              /* keeps the memory 
 bool buf_add(struct buf *b, const void *data, size_t size); /* false, and b->full, over the ceiling */
 bool buf_puts(struct buf *b, const char *s);
 bool buf_putc(struct buf *b, char c);
+bool buf_int(struct buf *b, int64_t value); /* in decimal */
 __attribute__((format(printf, 2, 3))) bool buf_printf(struct buf *b, const char *fmt, ...);
 bool buf_vprintf(struct buf *b, const char *fmt, va_list ap);
 

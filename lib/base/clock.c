@@ -2,7 +2,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <string.h>
 
 static int64_t read_clock(clockid_t id)
 {
@@ -51,12 +51,22 @@ void clock_sleep_ms(int64_t ms)
 
 char *clock_stamp(int64_t wall, char *stamp)
 {
+    static _Thread_local struct {
+        time_t second;
+        char text[24];
+    } last = {.second = -1};
     time_t s = wall / CLOCK_SECOND;
+    int ms = (int)(wall % CLOCK_SECOND / CLOCK_MS);
     struct tm tm;
-    char day[24];
 
-    gmtime_r(&s, &tm);
-    strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(stamp, CLOCK_STAMP_SIZE, "%s.%03dZ", day, (int)(wall % CLOCK_SECOND / CLOCK_MS));
+    if (s != last.second) {
+        gmtime_r(&s, &tm);
+        strftime(last.text, sizeof last.text, "%Y-%m-%dT%H:%M:%S.", &tm);
+        last.second = s;
+    }
+    size_t n = strlen(last.text);
+    memcpy(stamp, last.text, n);
+    memcpy(stamp + n, (char[]){(char)('0' + ms / 100), (char)('0' + ms / 10 % 10), (char)('0' + ms % 10), 'Z', '\0'},
+           5);
     return stamp;
 }

@@ -53,13 +53,19 @@ static void put_quoted(struct buf *b, const char *s)
 static void put_value(struct buf *b, const struct log_kv *kv)
 {
     if (kv->kind == LOG_INT)
-        buf_printf(b, "%lld", (long long)kv->i);
+        buf_int(b, kv->i);
     else if (kv->kind == LOG_FLOAT)
         buf_printf(b, "%.6g", kv->f);
     else if (kv->s[0] && is_plain(kv->s))
         buf_puts(b, kv->s);
     else
         put_quoted(b, kv->s);
+}
+
+static void put_pair(struct buf *b, const char *first, const char *second)
+{
+    buf_puts(b, first);
+    buf_puts(b, second);
 }
 
 void log_write(enum log_level level, const char *event, const struct log_kv *kvs, size_t n)
@@ -69,10 +75,13 @@ void log_write(enum log_level level, const char *event, const struct log_kv *kvs
 
     if ((int)level < log_lowest)
         return;
-    buf_printf(&b, "time=%s level=%s prog=%s event=%s", clock_stamp(clock_wall(), stamp), level_names[level], log_prog,
-               event);
+    put_pair(&b, "time=", clock_stamp(clock_wall(), stamp));
+    put_pair(&b, " level=", level_names[level]);
+    put_pair(&b, " prog=", log_prog);
+    put_pair(&b, " event=", event);
     for (size_t i = 0; i < n; i++) {
-        buf_printf(&b, " %s=", kvs[i].key);
+        buf_putc(&b, ' ');
+        put_pair(&b, kvs[i].key, "=");
         put_value(&b, &kvs[i]);
     }
     b.limit++; /* the newline always fits */

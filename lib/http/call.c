@@ -15,7 +15,7 @@ void http_call_init(struct http_call *call, size_t arena_limit)
 {
     *call = (struct http_call){.method = "", .path = "", .remote = "", .headers = BUF_INIT(HEADERS_MAX)};
     arena_init(&call->arena, arena_limit);
-    sem_init(&call->done, 0, 0);
+    sem_init(&call->turn, 0, 0);
 }
 
 void http_call_fini(struct http_call *call)
@@ -24,7 +24,7 @@ void http_call_fini(struct http_call *call)
     free(call->data);
     buf_fini(&call->headers);
     arena_fini(&call->arena);
-    sem_destroy(&call->done);
+    sem_destroy(&call->turn);
 }
 
 static bool id_valid(const char *id)
@@ -160,11 +160,19 @@ void http_reply(struct http_call *call, int http_code, const char *content_type,
     call->size = size;
 }
 
+void http_call_add_header(struct buf *out, const char *name, const char *value)
+{
+    buf_puts(out, name);
+    buf_puts(out, ": ");
+    buf_puts(out, value);
+    buf_puts(out, "\r\n");
+}
+
 void http_set_header(struct http_call *call, const char *name, const char *value)
 {
     if (route_text_valid(name, strlen(name)) && route_text_valid(value, strlen(value)) &&
         call->headers.size + strlen(name) + strlen(value) + 4 <= HEADERS_MAX)
-        buf_printf(&call->headers, "%s: %s\r\n", name, value);
+        http_call_add_header(&call->headers, name, value);
 }
 
 void *http_service(const struct http_call *call)

@@ -1,5 +1,5 @@
 /* call.h - one request between civetweb's thread, which reads it and writes the answer, and a handler's thread, which
- * fills the answer in; and the queue between the two. Private to lib/http. */
+ * fills the answer in; and the queue before the handlers. Private to lib/http. */
 #ifndef HTTP_CALL_H
 #define HTTP_CALL_H
 
@@ -34,8 +34,8 @@ struct http_call {
     char *data;
     size_t size;
 
-    struct http_call *next; /* in the queue */
-    sem_t done;
+    struct http_call *next; /* in a queue of the pool */
+    sem_t turn;             /* the handler may run here (a light one), or has run */
 };
 
 void http_call_init(struct http_call *call, size_t arena_limit);
@@ -47,19 +47,23 @@ void http_call_set_id(struct http_call *call, const char *wanted);
 /* Whether the answer has this header already; the name as it was set. */
 bool http_call_has_header(const struct http_call *call, const char *name);
 
+/* "name: value", as a line of its own. */
+void http_call_add_header(struct buf *out, const char *name, const char *value);
+
 /* Runs the handler and makes sure that there is an answer. */
 void http_call_run(struct http_call *call);
 
 /* The answer of a status: error JSON with the fitting code. */
 void http_call_fail(struct http_call *call, const struct status *st);
 
-/* ---- threads for handlers ---- */
+/* ---- turns and threads for handlers ---- */
 
 struct pool;
 
 struct pool *pool_new(size_t n_threads, size_t queue);
 
-/* Runs the call on one of the threads and returns when it is done; false at once when the queue is full. */
+/* Runs the call, on one of the threads or (a light one) here, and returns when it is done; false at once when the
+ * queue is full. */
 bool pool_run(struct pool *p, struct http_call *call);
 
 /* No pool_run() may be under way. */

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -22,6 +23,7 @@ struct guarded {
     bool open, busy, cut;
     struct sockaddr_in peer; /* once it was busy */
     int64_t deadline;
+    int fd; /* -1: not looked for yet */
 };
 
 struct guard {
@@ -59,15 +61,22 @@ static bool is_idle(int fd, uint32_t for_ms)
            info.tcpi_last_data_recv >= for_ms;
 }
 
-/* Looks at one descriptor, of whatever kind. */
+/* Whether a descriptor, of whatever kind, is a connection to our port, and whose. */
+static bool is_connection_locked(const struct guard *g, int fd, struct sockaddr_in *peer)
+{
+    struct sockaddr_in own = {0};
+    socklen_t peer_size = sizeof *peer, own_size = sizeof own;
+
+    return !getsockname(fd, (struct sockaddr *)&own, &own_size) && own.sin_family == AF_INET &&
+           own.sin_port == g->port && !getpeername(fd, (struct sockaddr *)peer, &peer_size);
+}
+
 static void look_at_locked(struct guard *g, int fd, bool idle_too)
 {
-    struct sockaddr_in peer = {0}, own = {0};
-    socklen_t peer_size = sizeof peer, own_size = sizeof own;
+    struct sockaddr_in peer = {0};
     struct guarded *c;
 
-    if (getsockname(fd, (struct sockaddr *)&own, &own_size) || own.sin_family != AF_INET || own.sin_port != g->port ||
-        getpeername(fd, (struct sockaddr *)&peer, &peer_size))
+    if (!is_connection_locked(g, fd, &peer))
         return;
     c = find_busy_locked(g, &peer);
     if (c ? !c->cut && clock_now() > c->deadline : idle_too && is_idle(fd, g->no_idle ? 0 : IDLE_MS)) {
@@ -101,6 +110,22 @@ static void look_locked(struct guard *g)
             look_at_locked(g, atoi(e->d_name), idle_too);
     if (d)
         closedir(d);
+}
+
+/* The descriptor of a busy connection, -1: not found. */
+static int find_fd_locked(const struct guarded *c)
+{
+    struct sockaddr_in peer = {0};
+    struct dirent *e;
+    int found = -1;
+    DIR *d = opendir("/proc/self/fd");
+
+    while (d && found < 0 && (e = readdir(d)))
+        if (e->d_name[0] != '.' && is_connection_locked(c->guard, atoi(e->d_name), &peer) && same_peer(&peer, &c->peer))
+            found = atoi(e->d_name);
+    if (d)
+        closedir(d);
+    return found;
 }
 
 static void *guard_thread(void *arg)
@@ -163,7 +188,7 @@ struct guarded *guard_open(struct guard *g)
     assert(g->n_open < g->capacity);
     while (c->open)
         c++;
-    *c = (struct guarded){.guard = g, .open = true};
+    *c = (struct guarded){.guard = g, .open = true, .fd = -1};
     if (!g->n_open++)
         pthread_cond_signal(&g->wake);
     pthread_mutex_unlock(&g->mu);
@@ -195,6 +220,18 @@ void guard_limit(struct guarded *c, int64_t deadline)
     pthread_mutex_lock(&c->guard->mu);
     c->deadline = deadline;
     pthread_mutex_unlock(&c->guard->mu);
+}
+
+bool guard_gone(struct guarded *c)
+{
+    struct pollfd p = {.events = POLLRDHUP};
+
+    pthread_mutex_lock(&c->guard->mu);
+    if (c->fd < 0)
+        c->fd = find_fd_locked(c);
+    p.fd = c->fd;
+    pthread_mutex_unlock(&c->guard->mu);
+    return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
 void guard_idle(struct guarded *c)

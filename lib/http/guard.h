@@ -7,6 +7,8 @@
 
 #include "base/base.h"
 
+#include <stdbool.h>
+
 struct guard;
 struct guarded; /* one connection */
 
@@ -28,6 +30,10 @@ void guard_busy(struct guarded *c, const char *address, int port);
 
 /* While it is busy: shut it down after this (CLOCK_NEVER at first). */
 void guard_limit(struct guarded *c, int64_t deadline);
+
+/* While it is busy: whether the peer has closed its side. Some system calls; the first time for a connection, some for
+ * every descriptor of the process. */
+bool guard_gone(struct guarded *c);
 
 /* Between requests: shut down when every place is taken and nothing has come for a second. */
 void guard_idle(struct guarded *c);

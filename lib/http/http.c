@@ -57,6 +57,11 @@ const char *http_header(const struct http_call *call, const char *name)
     return mg_get_header(call->conn, name);
 }
 
+bool http_abandoned(const struct http_call *call)
+{
+    return guard_gone(call->guarded);
+}
+
 /* The header's value, NULL when it is absent; *n: how often it is there. */
 static const char *count_header(const struct mg_request_info *ri, const char *name, int *n)
 {
@@ -228,26 +233,55 @@ static bool may_keep_alive(struct http_server *s)
     return !atomic_load(&s->draining) && guard_count(s->guard) * 4 <= (size_t)s->config.connections * 3;
 }
 
+/* As headers tell it; until the thread's next call. */
+static const char *date_now(void)
+{
+    static _Thread_local struct {
+        time_t second;
+        char text[40];
+    } last;
+    time_t now = time(NULL);
+    struct tm tm;
+
+    if (now != last.second) {
+        strftime(last.text, sizeof last.text, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+        last.second = now;
+    }
+    return last.text;
+}
+
+static void add_head(struct buf *out, const struct http_server *s, const struct http_call *call, bool has_body,
+                     bool keep_alive)
+{
+    buf_puts(out, "HTTP/1.1 ");
+    buf_int(out, call->code);
+    buf_putc(out, ' ');
+    buf_puts(out, mg_get_response_code_text(NULL, call->code));
+    buf_puts(out, "\r\n");
+    http_call_add_header(out, "Date", date_now());
+    if (call->headers.size)
+        buf_add(out, call->headers.data, call->headers.size);
+    if (!http_call_has_header(call, "X-Served-By"))
+        http_call_add_header(out, "X-Served-By", s->host);
+    http_call_add_header(out, "X-Request-Id", call->id);
+    http_call_add_header(out, "X-Content-Type-Options", "nosniff");
+    if (has_body) {
+        buf_puts(out, "Content-Length: ");
+        buf_int(out, (int64_t)call->size);
+        buf_puts(out, "\r\n");
+    }
+    http_call_add_header(out, "Connection", keep_alive ? "keep-alive" : "close");
+    buf_puts(out, "\r\n");
+}
+
 static void write_answer(struct http_server *s, struct http_call *call, struct mg_connection *conn, bool keep_alive)
 {
     struct buf out = BUF_INIT((size_t)32 << 10);
     bool has_body = call->code >= 200 && call->code != 204 && call->code != 304;
     bool send_body = has_body && call->size && strcmp(call->method, "HEAD") != 0;
-    char date[40];
-    time_t now = time(NULL);
-    struct tm tm;
-
-    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
-    buf_printf(&out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", call->code, mg_get_response_code_text(NULL, call->code), date);
-    if (call->headers.size)
-        buf_add(&out, call->headers.data, call->headers.size);
-    if (!http_call_has_header(call, "X-Served-By"))
-        buf_printf(&out, "X-Served-By: %s\r\n", s->host);
-    buf_printf(&out, "X-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\n", call->id);
-    if (has_body)
-        buf_printf(&out, "Content-Length: %zu\r\n", call->size);
-    buf_printf(&out, "Connection: %s\r\n\r\n", keep_alive ? "keep-alive" : "close");
     bool together = send_body && call->size <= ONE_WRITE;
+
+    add_head(&out, s, call, has_body, keep_alive);
     if (together)
         buf_add(&out, call->data, call->size);
     mg_write(conn, out.data, out.size);

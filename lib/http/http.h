@@ -5,7 +5,7 @@
  *         {"GET", "/models/{task}", models_show, 0},
  *     };
  *
- * A handler runs on one of `threads` threads, may block, and either answers and returns OK or returns an error,
+ * A handler runs on one of `threads` threads (a light one on its connection's, counted alike), may block, and either answers and returns OK or returns an error,
  * which becomes {"code": HTTP status, "message": ..., "detail": CODE_NAME} with the HTTP status of http_status();
  * the message of a 500 is logged and not shown. Below http_config.plain_errors a protocol that is not ours says how
  * errors look: {"error": message}. The server itself answers
@@ -41,6 +41,8 @@ struct http_route {
     const char *path; /* segments: literal, {name} for one of any text, or at the end * for the rest */
     http_handler *handler;
     size_t max_body; /* bytes; 0: a body is refused */
+    bool light;      /* runs on its connection's thread, which is cheaper and has some 64 KiB of stack left: for
+                      * handlers that call a backend or answer from memory, and no library that is unknown here */
 };
 
 struct http_config {
@@ -88,6 +90,9 @@ const char *http_param(const struct http_call *call, const char *name);  /* {nam
 
 /* A query parameter, decoded, into the call's arena; NULL: absent or not valid UTF-8. */
 const char *http_query(struct http_call *call, const char *name);
+
+/* Whether the peer has closed its connection, so that nobody will read the answer. Costs some system calls. */
+bool http_abandoned(const struct http_call *call);
 
 /* The whole body, already read and NUL-terminated; "" when there is none. */
 const char *http_body(const struct http_call *call, size_t *size);

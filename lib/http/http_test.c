@@ -67,10 +67,31 @@ static struct status hold(struct http_call *call)
     return status_ok();
 }
 
+/* Runs until its client hangs up; told by running. */
+static struct status until_left(struct http_call *call)
+{
+    struct service *s = http_service(call);
+
+    assert_false(http_abandoned(call));
+    atomic_fetch_add(&s->running, 1);
+    while (!http_abandoned(call) && !atomic_load(&s->release))
+        clock_sleep_ms(1);
+    atomic_fetch_sub(&s->running, 1);
+    return status_errorf(ST_CANCELLED, "left");
+}
+
 static const struct http_route routes[] = {
-    {"POST", "/echo", echo, 1 << 16},    {"GET", "/echo", echo, 0},       {"GET", "/models/{task}", show, 0},
-    {"GET", "/files/{task}/*", show, 0}, {"GET", "/fail", failing, 0},    {"GET", "/hold", hold, 0},
-    {"POST", "/large", echo, 1 << 20},   {"GET", "/v9/fail", failing, 0},
+    {"POST", "/echo", echo, 1 << 16},
+    {"GET", "/echo", echo, 0},
+    {"GET", "/models/{task}", show, 0},
+    {"GET", "/files/{task}/*", show, 0},
+    {"GET", "/fail", failing, 0},
+    {"GET", "/hold", hold, 0},
+    {"POST", "/large", echo, 1 << 20},
+    {"GET", "/v9/fail", failing, 0},
+    {"GET", "/light", hold, 0, .light = true},
+    {"GET", "/leave", until_left, 0},
+    {"GET", "/leave-light", until_left, 0, .light = true},
 };
 
 static void observe(void *ctx, const char *method, const char *route, int code, double seconds)
@@ -379,6 +400,11 @@ static void *hold_one(void *arg)
     return ask(arg, "GET /hold HTTP/1.1\r\n" CLOSE "\r\n");
 }
 
+static void *hold_light(void *arg)
+{
+    return ask(arg, "GET /light HTTP/1.1\r\n" CLOSE "\r\n");
+}
+
 static void wait_running(struct service *service, int n)
 {
     for (int64_t until = clock_after_ms(5000); atomic_load(&service->running) != n && clock_now() < until;)
@@ -386,19 +412,20 @@ static void wait_running(struct service *service, int n)
     assert_int_equal(service->running, n);
 }
 
-static void test_more_than_threads_and_queue_gets_503(void **state)
+/* With one thread, of eight requests one runs, four wait, three are refused at once. */
+static void refuse_three_of_eight(void *(*even)(void *server), void *(*odd)(void *server))
 {
     struct service service = {0};
     struct http_server *s = server_of(&service, 1, 16, 2000);
     pthread_t threads[8];
     int n_held = 0, n_refused = 0;
 
-    (void)state;
     for (int i = 0; i < 8; i++)
-        pthread_create(&threads[i], NULL, hold_one, s);
+        pthread_create(&threads[i], NULL, i % 2 ? odd : even, s);
     wait_running(&service, 1);
     wait_observed(&service, 3);
-    assert_int_equal(service.seen_code, 503); /* 1 runs, 4 wait, 3 are refused at once */
+    assert_int_equal(service.seen_code, 503);
+    assert_int_equal(service.running, 1);
     atomic_store(&service.release, true);
     for (int i = 0; i < 8; i++) {
         char *a;
@@ -410,6 +437,46 @@ static void test_more_than_threads_and_queue_gets_503(void **state)
     }
     assert_int_equal(n_held, 5);
     assert_int_equal(n_refused, 3);
+    http_stop(s);
+}
+
+static void test_more_than_threads_and_queue_gets_503(void **state)
+{
+    (void)state;
+    refuse_three_of_eight(hold_one, hold_one);
+}
+
+static void test_light_handlers_count_alike(void **state)
+{
+    (void)state;
+    refuse_three_of_eight(hold_light, hold_light);
+    refuse_three_of_eight(hold_light, hold_one);
+}
+
+static void test_a_handler_learns_that_its_client_left(void **state)
+{
+    static const char *const requests[] = {"GET /leave HTTP/1.1\r\nHost: x\r\n\r\n",
+                                           "GET /leave-light HTTP/1.1\r\nHost: x\r\n\r\n"};
+    struct service service = {0};
+    struct http_server *s = server_of(&service, 4, 16, 2000);
+    int stays = dial(s);
+
+    (void)state;
+    put(stays, requests[0]);
+    wait_running(&service, 1);
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+        int fd = dial(s);
+
+        put(fd, requests[i]);
+        wait_running(&service, 2);
+        close(fd);
+        wait_running(&service, 1); /* the other one stays */
+        wait_observed(&service, (int)i + 1);
+        assert_int_equal(service.seen_code, 499);
+    }
+    atomic_store(&service.release, true);
+    wait_running(&service, 0);
+    close(stays);
     http_stop(s);
 }
 
@@ -602,6 +669,8 @@ int main(void)
         cmocka_unit_test(test_a_refused_body_does_not_hide_the_answer),
         cmocka_unit_test(test_keep_alive_and_continue),
         cmocka_unit_test(test_more_than_threads_and_queue_gets_503),
+        cmocka_unit_test(test_light_handlers_count_alike),
+        cmocka_unit_test(test_a_handler_learns_that_its_client_left),
         cmocka_unit_test(test_a_body_that_drips_is_ended),
         cmocka_unit_test(test_bodies_that_are_only_announced_take_no_room),
         cmocka_unit_test(test_idle_connections_make_room),

@@ -1,5 +1,6 @@
-/* pool.c - the threads that handlers run on, see call.h. They are not civetweb's, because those have 100 KiB of stack
- * and are as many as there are connections; these have STACK_BYTES (of address space) and bound the work at once. */
+/* pool.c - who runs a handler and when, see call.h. At most n_threads run at once, in the order of their arrival. The
+ * threads here are not civetweb's, because those have 100 KiB of stack; a handler that is content with that (a light
+ * one) runs on civetweb's thread of its connection once it is its turn, which saves handing it over and back. */
 #include "http/call.h"
 
 #include <assert.h>
@@ -8,44 +9,87 @@
 
 #define STACK_BYTES ((size_t)1 << 20)
 
+struct queue {
+    struct http_call *first, **last;
+};
+
 struct pool {
     size_t n_threads;
     size_t limit; /* of calls that wait */
     pthread_t *threads;
     pthread_mutex_t mu; /* guards all below */
     pthread_cond_t wake;
-    struct http_call *first, **last;
-    size_t waiting, idle;
+    struct queue waiting; /* for their turn */
+    struct queue ready;   /* whose turn has come, for one of the threads */
+    size_t n_waiting, n_running;
     bool stopping;
 };
+
+static void push(struct queue *q, struct http_call *call)
+{
+    call->next = NULL;
+    *q->last = call;
+    q->last = &call->next;
+}
+
+static struct http_call *pop(struct queue *q)
+{
+    struct http_call *call = q->first;
+
+    if (!call)
+        return NULL;
+    q->first = call->next;
+    if (!q->first)
+        q->last = &q->first;
+    return call;
+}
+
+/* Lets as many begin as may run. */
+static void dispatch_locked(struct pool *p)
+{
+    while (p->waiting.first && p->n_running < p->n_threads) {
+        struct http_call *call = pop(&p->waiting);
+
+        p->n_waiting--;
+        p->n_running++;
+        if (call->match.route->light) {
+            sem_post(&call->turn);
+            continue;
+        }
+        push(&p->ready, call);
+        pthread_cond_signal(&p->wake);
+    }
+}
+
+static void run(struct pool *p, struct http_call *call)
+{
+    http_call_run(call);
+    pthread_mutex_lock(&p->mu);
+    p->n_running--;
+    dispatch_locked(p);
+    pthread_mutex_unlock(&p->mu);
+}
 
 static struct http_call *next_call(struct pool *p)
 {
     struct http_call *call;
 
     pthread_mutex_lock(&p->mu);
-    p->idle++;
-    while (!p->first && !p->stopping)
+    while (!p->ready.first && !p->stopping)
         pthread_cond_wait(&p->wake, &p->mu);
-    p->idle--;
-    call = p->first;
-    if (call) {
-        p->first = call->next;
-        if (!p->first)
-            p->last = &p->first;
-        p->waiting--;
-    }
+    call = pop(&p->ready);
     pthread_mutex_unlock(&p->mu);
     return call;
 }
 
 static void *pool_thread(void *arg)
 {
+    struct pool *p = arg;
     struct http_call *call;
 
-    while ((call = next_call(arg))) {
-        http_call_run(call);
-        sem_post(&call->done);
+    while ((call = next_call(p))) {
+        run(p, call);
+        sem_post(&call->turn);
     }
     return NULL;
 }
@@ -54,7 +98,9 @@ struct pool *pool_new(size_t n_threads, size_t queue)
 {
     struct pool *p = xcalloc(1, sizeof *p);
 
-    *p = (struct pool){.n_threads = n_threads, .limit = queue, .last = &p->first};
+    *p = (struct pool){.n_threads = n_threads, .limit = queue};
+    p->waiting.last = &p->waiting.first;
+    p->ready.last = &p->ready.first;
     pthread_mutex_init(&p->mu, NULL);
     pthread_cond_init(&p->wake, NULL);
     p->threads = xcalloc(n_threads, sizeof *p->threads);
@@ -68,18 +114,19 @@ bool pool_run(struct pool *p, struct http_call *call)
     bool room;
 
     pthread_mutex_lock(&p->mu);
-    room = p->waiting < p->limit + p->idle; /* an idle thread takes one at once */
+    room = p->n_waiting < p->limit || p->n_running < p->n_threads;
     if (room) {
-        *p->last = call;
-        p->last = &call->next;
-        p->waiting++;
-        pthread_cond_signal(&p->wake);
+        push(&p->waiting, call);
+        p->n_waiting++;
+        dispatch_locked(p);
     }
     pthread_mutex_unlock(&p->mu);
     if (!room)
         return false;
-    while (sem_wait(&call->done) && errno == EINTR)
+    while (sem_wait(&call->turn) && errno == EINTR)
         ;
+    if (call->match.route->light)
+        run(p, call);
     return true;
 }
 
@@ -88,7 +135,7 @@ void pool_free(struct pool *p)
     if (!p)
         return;
     pthread_mutex_lock(&p->mu);
-    assert(!p->first);
+    assert(!p->n_waiting && !p->n_running);
     p->stopping = true;
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->mu);
