@@ -91,12 +91,12 @@ ALWAYS void cell(struct pending *p, vf a[5], float *c, float *pool, void *h, boo
 }
 
 /* The table row of a text at a step; the next one's is fetched meanwhile. */
-ALWAYS const int16_t *row_at(const struct infer_net *net, size_t d, const struct infer_text *text, size_t t)
+ALWAYS const char *row_at(const struct infer_net *net, size_t d, const struct infer_text *text, size_t t)
 {
     size_t at = d ? text->n_ids - 1 - t : t, next = d ? at - (at > 0) : at + (at + 1 < text->n_ids);
-    const int16_t *table = net->directions[d].table, *row = table + text->ids[next] * net->row;
+    const char *table = net->directions[d].table, *row = table + text->ids[next] * net->row;
 
-    for (size_t i = 0; i < 4 * net->padded; i += 32)
+    for (size_t i = 0; i < net->row / net->n_directions; i += 64)
         __builtin_prefetch(row + i);
     return table + text->ids[at] * net->row;
 }
@@ -155,7 +155,7 @@ ALWAYS void steps_fp32(const struct infer_net *net, const struct infer_text *tex
             size_t panel = 0;
 #pragma GCC unroll 4
             for (size_t r = 0; r < n; r++)
-                x[r] = row_at(net, d, &texts[r], t);
+                x[r] = (const int16_t *)row_at(net, d, &texts[r], t);
             for (; panel + at_once <= n_panels; panel += at_once)
                 tile_fp32(p, net, d, texts, n, x, panel, at_once, t);
             for (; panel < n_panels; panel++)
@@ -185,18 +185,19 @@ static void run_fp32(const struct infer_net *net, const struct infer_text *texts
 /* ---- int8: the weights of both directions fit the first-level cache, so texts go one by one ---- */
 
 ALWAYS void panel_int8(struct pending *p, const struct infer_net *net, size_t d, const struct infer_text *text,
-                       const int16_t *x, size_t panel, size_t t)
+                       const char *row, size_t panel, size_t t)
 {
     const struct infer_direction *l = &net->directions[d];
     size_t Hp = net->padded, unit = panel * LANES, column = 4 * unit;
+    const float *x_scale = (const float *)row;
+    const int8_t *x = (const int8_t *)row + INFER_ROW_SCALES + column, *w = (const int8_t *)l->wh + column * Hp;
     const uint8_t *h = (const uint8_t *)text->h + (2 * d + (t + 1) % 2) * Hp;
-    const int8_t *w = (const int8_t *)l->wh + column * Hp;
     vi sums[4];
     vf a[5];
 
 #pragma GCC unroll 4
     for (size_t g = 0; g < 4; g++)
-        sums[g] = (load_short(x + column + g * LANES) << INFER_INT8_SHIFT) + load_int(l->offset + column + g * LANES);
+        sums[g] = load_int(l->offset + column + g * LANES);
     for (size_t k = 0; k < Hp; k += INFER_INT8_GROUP, w += 4 * INFER_INT8_GROUP * LANES) {
 #pragma GCC unroll 4
         for (size_t g = 0; g < 4; g++)
@@ -204,7 +205,8 @@ ALWAYS void panel_int8(struct pending *p, const struct infer_net *net, size_t d,
     }
 #pragma GCC unroll 4
     for (size_t g = 0; g < 4; g++)
-        a[g] = to_float(sums[g]) * load(l->scale + column + g * LANES);
+        a[g] =
+            to_float(sums[g]) * load(l->scale + column + g * LANES) + to_float(load_byte(x + g * LANES)) * x_scale[g];
     cell(p, a, text->c + d * Hp + unit, text->pool + d * Hp + unit, (uint8_t *)text->h + (2 * d + t % 2) * Hp + unit,
          true, net->last);
 }
@@ -218,9 +220,9 @@ static void run_int8(const struct infer_net *net, const struct infer_text *texts
     for (size_t r = 0; r < n; r++) {
         for (size_t t = from; t < to; t++)
             for (size_t d = 0; d < net->n_directions; d++) {
-                const int16_t *x = row_at(net, d, &texts[r], t);
+                const char *row = row_at(net, d, &texts[r], t);
                 for (size_t panel = 0; panel < n_panels; panel++)
-                    panel_int8(p, net, d, &texts[r], x, panel, t);
+                    panel_int8(p, net, d, &texts[r], row, panel, t);
                 if (net->n_directions == 1)
                     flush(p, true, net->last);
             }
@@ -256,6 +258,29 @@ static void quantise(int16_t *restrict to, const float *restrict x, const float 
     }
 }
 
+static void quantise_row(char *to, const float *x, size_t padded)
+{
+    float scales[4];
+    int8_t *entries = (int8_t *)to + sizeof scales;
+
+    for (size_t g = 0; g < 4; g++) {
+        float range[LANES] = {0}, most = 0;
+
+        for (size_t i = g * LANES; i < 4 * padded; i += 4 * LANES)
+            widen(range, x + i, LANES);
+        for (size_t i = 0; i < LANES; i++)
+            most = range[i] > most ? range[i] : most;
+        float inverse = most > 0 ? INFER_INT8_MAX / most : 0;
+        for (size_t i = g * LANES; i < 4 * padded; i += 4 * LANES)
+            for (size_t k = 0; k < LANES; k++) {
+                float y = x[i + k] * inverse;
+                entries[i + k] = (int8_t)(int32_t)(y < 0 ? y - 0.5f : y + 0.5f);
+            }
+        scales[g] = most / INFER_INT8_MAX;
+    }
+    memcpy(to, scales, sizeof scales);
+}
+
 const struct infer_kernels NN_VARIANT(infer_kernels) = {
     .isa = NN_TEXT(NN_ISA),
     .lanes = LANES,
@@ -264,4 +289,5 @@ const struct infer_kernels NN_VARIANT(infer_kernels) = {
     .dot = dot,
     .widen = widen,
     .quantise = quantise,
+    .quantise_row = quantise_row,
 };

@@ -18,12 +18,11 @@
 
 /* int8: h in [-1,1] is the byte 64 + 63 h. Two products of neighbours are added in 16 bits without saturation, and two
  * such sums again, as the maker keeps the absolute sum of any four weights that meet at INFER_INT8_SUM: 127 * 258 is
- * below 2^15. Table rows are in units of the column's scale shifted left. */
+ * below 2^15. */
 #define INFER_INT8_ZERO  64
 #define INFER_INT8_RANGE 63
 #define INFER_INT8_MAX   127
 #define INFER_INT8_SUM   258
-#define INFER_INT8_SHIFT 2
 #define INFER_INT8_GROUP 8 /* weights of a column that lie together: 4, then 4 more a vector further */
 
 /* One direction. Columns are ordered panel, gate, unit: 4Hp of them. */
@@ -31,12 +30,15 @@ struct infer_direction {
     const void *wh;        /* fp32: float (Hp/L, H, 4, L); int8: int8_t (Hp/L, Hp/8, 4, 2, L, 4) */
     const float *scale;    /* (4Hp,); fp32: of a table entry; int8: of the integer sum */
     const int32_t *offset; /* (4Hp,), int8: where sums start, -64 times the sum of a column's weights */
-    const int16_t *table;  /* rows of 4Hp, one a character, infer_net.row apart: x Wx + b */
+    const char *table;     /* x Wx + b: a row a character, infer_net.row apart; fp32: int16_t (4Hp,) in units of scale;
+                            * int8: float (4,), a scale for each gate of this row, then int8_t (4Hp,) */
 };
+
+#define INFER_ROW_SCALES (4 * sizeof(float)) /* bytes before the entries of an int8 row */
 
 struct infer_net {
     size_t n_directions, hidden, padded; /* H, Hp */
-    size_t row;                          /* int16 from character to character */
+    size_t row;                          /* bytes from character to character, both directions */
     bool last;                           /* the feature is the last h, not the maximum over time */
     struct infer_direction directions[INFER_DIRECTIONS];
 };
@@ -56,9 +58,12 @@ struct infer_kernels {
     /* Steps from..to-1 of n texts, all of them at least `to` long. */
     void (*fp32)(const struct infer_net *net, const struct infer_text *texts, size_t n, size_t from, size_t to);
     void (*int8)(const struct infer_net *net, const struct infer_text *texts, size_t n, size_t from, size_t to);
-    float (*dot)(const float *a, const float *b, size_t n);                        /* n a multiple of INFER_UNITS */
-    void (*widen)(float *range, const float *x, size_t n);                         /* range = max(range, |x|) */
-    void (*quantise)(int16_t *to, const float *x, const float *inverse, size_t n); /* round(x * inverse) */
+    float (*dot)(const float *a, const float *b, size_t n); /* n a multiple of INFER_UNITS */
+    void (*widen)(float *range, const float *x, size_t n);  /* range = max(range, |x|) */
+    /* The fp32 table: to = round(x * inverse). */
+    void (*quantise)(int16_t *to, const float *x, const float *inverse, size_t n);
+    /* The int8 table's row: x (4Hp,) in the order of the panels. */
+    void (*quantise_row)(char *to, const float *x, size_t padded);
 };
 
 extern const struct infer_kernels infer_kernels_portable, infer_kernels_avx2, infer_kernels_avx512;

@@ -68,6 +68,11 @@ static inline vi load_short(const int16_t *p)
     return (vi)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)p));
 }
 
+static inline vi load_byte(const int8_t *p)
+{
+    return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+
 static inline void store_bytes(uint8_t *p, vf v)
 {
     _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32((__m512)v)));
@@ -106,6 +111,11 @@ static inline vf most(vf a, vf b)
 static inline vi load_short(const int16_t *p)
 {
     return (vi)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+
+static inline vi load_byte(const int8_t *p)
+{
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p));
 }
 
 static inline void store_bytes(uint8_t *p, vf v)
@@ -150,6 +160,14 @@ static inline vf most(vf a, vf b)
 }
 
 static inline vi load_short(const int16_t *p)
+{
+    vi v;
+    for (int i = 0; i < LANES; i++)
+        v[i] = p[i];
+    return v;
+}
+
+static inline vi load_byte(const int8_t *p)
 {
     vi v;
     for (int i = 0; i < LANES; i++)

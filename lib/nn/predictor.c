@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #ifdef __x86_64__
 #include <cpuid.h>
@@ -97,6 +98,30 @@ static struct status params_check(const struct nn_shape *s, const float *params)
     return status_ok();
 }
 
+/* Pages of its own, so that all of a predictor leaves the process at once when it is freed: malloc() would keep blocks
+ * of this size for the next one, and a service that swaps models would hold the memory of more than it serves. */
+static struct status pages_new(char **out, size_t bytes)
+{
+#ifdef __SANITIZE_ADDRESS__
+    *out = xaligned(bytes, 1); /* overruns show */
+#else
+    *out = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (*out == MAP_FAILED)
+        return status_errno("%zu bytes for a predictor", bytes);
+#endif
+    return status_ok();
+}
+
+static void pages_free(void *pages, size_t bytes)
+{
+#ifdef __SANITIZE_ADDRESS__
+    (void)bytes;
+    free(pages);
+#else
+    munmap(pages, bytes);
+#endif
+}
+
 static void place(struct nn_predictor *p, struct prepare_block *b)
 {
     const struct nn_shape *s = &p->shape;
@@ -141,7 +166,10 @@ struct status nn_predictor_new(struct nn_predictor **out, const struct nn_shape 
         return st;
     place(&head, &block);
     head.bytes = block.used;
-    block = (struct prepare_block){xaligned(block.used, 1), 0};
+    block.used = 0;
+    st = pages_new(&block.base, head.bytes);
+    if (st.code)
+        return st;
     struct nn_predictor *p = (struct nn_predictor *)block.base;
     *p = head;
     place(p, &block);
@@ -158,7 +186,8 @@ struct status nn_predictor_new(struct nn_predictor **out, const struct nn_shape 
 
 void nn_predictor_free(struct nn_predictor *p)
 {
-    free(p);
+    if (p)
+        pages_free(p, p->bytes);
 }
 
 size_t nn_predictor_bytes(const struct nn_predictor *p)

@@ -1,10 +1,12 @@
 /* predictor.h - answers of one text classifier, fast: its weights prepared once for the forward pass alone.
  *
  * The input half of an LSTM step, x_t Wx + b, depends on the character alone, so it is computed once per character and
- * kept as a table of 16-bit integers with a scale for each column; a step is then a table row, the recurrent product and
- * the gates. NN_FP32 computes the rest in single precision: its probabilities are those of nn_predict() to 1e-4 (the
- * table; 2e-5 at most on a trained model's 1,200 texts). NN_INT8 keeps the recurrent weights as 8-bit integers with a
- * scale for each output, and quantises h to 7 bits.
+ * kept as a table; a step is then a table row, the recurrent product and the gates.
+ *
+ *     NN_FP32   a table of 16-bit integers with a scale for each column, the rest in single precision: probabilities are
+ *               those of nn_predict() to 1e-4 (a trained model on 1,200 texts: 2e-5)
+ *     NN_INT8   a table of bytes with a scale for each row and gate, recurrent weights as bytes with a scale for each
+ *               output, h in 7 bits; half the memory
  *
  * A predictor does not change once made and needs neither the shape nor the parameters it was made from; any number of
  * threads may run it at once, each with a scratch of its own. The NN_DOUBLE build has none. */
@@ -19,7 +21,7 @@ struct nn_predictor;
 struct nn_scratch; /* the memory of a run; one thread at a time */
 
 /* params as of nn_tensors(), only read during the call. ST_UNIMPLEMENTED: NN_INT8 of a family without a recurrent part.
- * ST_INVALID: a parameter is not finite. The shape has been checked. */
+ * ST_INVALID: a parameter is not finite. ST_EXHAUSTED: no memory. The shape has been checked. */
 struct status nn_predictor_new(struct nn_predictor **out, const struct nn_shape *s, const float *params,
                                enum nn_precision precision);
 void nn_predictor_free(struct nn_predictor *p);          /* NULL is fine */

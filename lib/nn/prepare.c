@@ -1,5 +1,5 @@
-/* prepare.c - see prepare.h. The table of x Wx + b takes one product of the embedding with Wx for its columns' ranges
- * and the same once more for its entries, rather than memory for all of it in float. */
+/* prepare.c - see prepare.h. The fp32 table of x Wx + b takes one product of the embedding with Wx for its columns'
+ * ranges and the same once more for its entries, rather than memory for all of it in float. */
 #include "nn/prepare.h"
 #include "nn/kernels.h"
 
@@ -22,20 +22,24 @@ void prepare_place(struct infer_net *net, struct prepare_block *b, const struct 
                    enum nn_precision precision)
 {
     size_t H = s->hidden, Hp = (H + INFER_UNITS - 1) / INFER_UNITS * INFER_UNITS;
-    size_t n_directions = s->family == NN_LSTM ? 2 : 1, row = n_directions * 4 * Hp;
     bool int8 = precision == NN_INT8;
+    size_t n_directions = s->family == NN_LSTM ? 2 : 1;
+    size_t part = int8 ? INFER_ROW_SCALES + 4 * Hp : 4 * Hp * sizeof(int16_t); /* a direction's, of a row */
 
-    *net = (struct infer_net){
-        .n_directions = n_directions, .hidden = H, .padded = Hp, .row = row, .last = s->family == NN_LSTM_PLAIN};
+    *net = (struct infer_net){.n_directions = n_directions,
+                              .hidden = H,
+                              .padded = Hp,
+                              .row = n_directions * part,
+                              .last = s->family == NN_LSTM_PLAIN};
     for (size_t d = 0; d < n_directions; d++) {
         struct infer_direction *l = &net->directions[d];
         l->wh = prepare_take(b, (int8 ? Hp : H) * 4 * Hp, int8 ? sizeof(int8_t) : sizeof(float));
         l->scale = prepare_take(b, 4 * Hp, sizeof *l->scale);
         l->offset = int8 ? prepare_take(b, 4 * Hp, sizeof *l->offset) : NULL;
     }
-    int16_t *table = prepare_take(b, s->vocab * row, sizeof *table);
+    char *table = prepare_take(b, s->vocab, net->row);
     for (size_t d = 0; table && d < n_directions; d++)
-        net->directions[d].table = table + d * 4 * Hp;
+        net->directions[d].table = table + d * part;
 }
 
 /* ---- one direction: what it is made of, its columns already in the order of the panels ---- */
@@ -129,14 +133,19 @@ static void table_range(const struct source *s)
     }
 }
 
-static void table_fill(const struct source *s, int16_t *table, size_t row)
+static void table_fill(const struct source *s, char *table, size_t row, enum nn_precision precision)
 {
     size_t wide = 4 * s->Hp;
 
     for (size_t first = 0, n; first < s->V; first += n) {
         n = table_piece(s, first);
-        for (size_t i = 0; i < n; i++)
-            s->kernels->quantise(table + (first + i) * row, s->rows + i * wide, s->inverse, wide);
+        for (size_t i = 0; i < n; i++) {
+            char *to = table + (first + i) * row;
+            if (precision == NN_INT8)
+                s->kernels->quantise_row(to, s->rows + i * wide, s->Hp);
+            else
+                s->kernels->quantise((int16_t *)to, s->rows + i * wide, s->inverse, wide);
+        }
     }
 }
 
@@ -147,6 +156,7 @@ static void fill_fp32(const struct source *s, float *wh, float *scale)
     size_t L = s->kernels->lanes, wide = 4 * s->Hp;
     float *ordered = xcalloc(s->H * wide, sizeof *ordered);
 
+    table_range(s);
     reorder(s, ordered, s->wh, s->H);
     for (size_t c = 0; c < wide; c++) {
         for (size_t k = 0; k < s->H; k++)
@@ -159,9 +169,8 @@ static void fill_fp32(const struct source *s, float *wh, float *scale)
 
 /* ---- int8 ---- */
 
-/* The unit of a column's integer sums, so that its weights fit 8 bits, four that meet INFER_INT8_SUM, and the table's
- * entries 16. w (Hp,): the column. */
-static float unit_of(const float *w, size_t Hp, float range)
+/* The unit of a column's integer sums, so that its weights fit 8 bits, and four that meet INFER_INT8_SUM. w (Hp,) */
+static float unit_of(const float *w, size_t Hp)
 {
     float most = 0, sum = 0;
 
@@ -172,7 +181,6 @@ static float unit_of(const float *w, size_t Hp, float range)
     }
     /* rounding adds a half to each of the four */
     float unit = fmaxf(most / INFER_INT8_MAX, sum / (INFER_INT8_SUM - 2)) / INFER_INT8_RANGE;
-    unit = fmaxf(unit, range / (TABLE_RANGE << INFER_INT8_SHIFT));
     return unit > 0 ? unit : 1;
 }
 
@@ -189,8 +197,7 @@ static void fill_int8(const struct source *s, int8_t *wh, float *scale, int32_t 
 
         for (size_t k = 0; k < s->H; k++)
             w[k] = padding ? 0 : factor * s->wh[k * 4 * s->H + column];
-        scale[c] = unit_of(w, Hp, s->range[c]);
-        s->inverse[c] = 1 / (scale[c] * (1 << INFER_INT8_SHIFT));
+        scale[c] = unit_of(w, Hp);
         for (size_t k = 0; k < Hp; k++) {
             size_t group = (panel * (Hp / 8) + k / 8) * 4 + gate, half = k / 4 % 2;
             int8_t q = (int8_t)lrintf(w[k] / (scale[c] * INFER_INT8_RANGE));
@@ -210,12 +217,11 @@ void prepare_fill(const struct infer_net *net, const struct nn_shape *s, const f
         struct source source;
 
         source_init(&source, s, params, d, net, kernels);
-        table_range(&source);
         if (precision == NN_INT8)
             fill_int8(&source, (int8_t *)l->wh, (float *)l->scale, (int32_t *)l->offset);
         else
             fill_fp32(&source, (float *)l->wh, (float *)l->scale);
-        table_fill(&source, (int16_t *)l->table, net->row);
+        table_fill(&source, (char *)l->table, net->row, precision);
         source_fini(&source);
     }
 }
