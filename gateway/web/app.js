@@ -105,10 +105,11 @@ function showText() {
   );
 }
 
-// The label is there already: without an explanation the page is only poorer.
+// By the version that gave the label, whoever else may answer now. The label is there already: without an explanation
+// the page is only poorer.
 async function explainText(shown, body) {
   try {
-    const { data } = await post("/explain", body);
+    const { data } = await post("/explain", { ...body, version: shown.data.version ? String(shown.data.version) : "built-in" });
     shown.why = data;
   } catch {
     return;

@@ -126,7 +126,8 @@ static struct status meta_encode(json_t *root, const struct model *m)
     struct model_meta *sorted = xcalloc(m->n_meta + 1, sizeof *sorted);
     json_t *object = json_object();
 
-    memcpy(sorted, m->meta, m->n_meta * sizeof *sorted);
+    if (m->n_meta)
+        memcpy(sorted, m->meta, m->n_meta * sizeof *sorted);
     qsort(sorted, m->n_meta, sizeof *sorted, meta_compare);
     for (size_t i = 0; i < m->n_meta && !st.code; i++)
         if (json_object_set_new(object, sorted[i].key, json_string(sorted[i].value)))
