@@ -40,8 +40,8 @@ struct sparse_adam {
     struct table tables[NN_MAX_TENSORS];
     struct span spans[NN_MAX_TENSORS];
     size_t n_tables, n_spans;
-    uint32_t step;
-    double *drift; /* (step+1,) */
+    uint32_t step, settled; /* in which all rows were up to date */
+    double *drift;          /* (step+1,) */
     size_t drift_cap;
     double powers[2][N_POWERS]; /* beta1^k, beta2^k */
 };
@@ -122,7 +122,7 @@ void sparse_adam_reset(struct sparse_adam *a)
         memset(a->spans[i].m, 0, a->spans[i].n * sizeof(nn_real));
         memset(a->spans[i].v, 0, a->spans[i].n * sizeof(nn_real));
     }
-    a->step = 0;
+    a->step = a->settled = 0;
 }
 
 static double power(const struct sparse_adam *a, size_t beta, uint32_t k)
@@ -230,6 +230,9 @@ void sparse_adam_step(struct sparse_adam *a, nn_real *params, nn_real *grad, dou
 
 void sparse_adam_settle(struct sparse_adam *a, nn_real *params)
 {
+    if (a->settled == a->step)
+        return;
+    a->settled = a->step;
     for (size_t i = 0; i < a->n_tables; i++) {
         struct table *t = &a->tables[i];
         for (size_t row = 0; row < t->n_rows; row++) {
