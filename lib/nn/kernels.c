@@ -261,17 +261,64 @@ static void kernel_adam_decay(nn_real *restrict p, nn_real *restrict m, nn_real 
     }
 }
 
+/* Rows are far apart in memory: ask for one some rows before its turn. */
+#define AHEAD 12
+
+static inline void fetch(const nn_real *p, const nn_real *g, const nn_real *moments, size_t width, size_t row)
+{
+    __builtin_prefetch(p + row * width, 1);
+    __builtin_prefetch(g + row * width, 1);
+    __builtin_prefetch(moments + 2 * row * width, 1);
+}
+
+static void adam_row(nn_real *p, nn_real *g, nn_real *moments, size_t width, nn_real scale, struct nn_moments k)
+{
+    kernel_scale(g, width, scale);
+    kernel_adam(p, g, moments, moments + width, width, k);
+    memset(g, 0, width * sizeof *g);
+}
+
+#define NARROW 4 /* rows up to this width are too short for vectors, so several are done at once */
+
+/* n * width numbers, at most 64, gathered, stepped and put back. */
+static void adam_narrow(nn_real *p, nn_real *g, nn_real *moments, size_t width, const uint32_t *rows, size_t n,
+                        nn_real scale, struct nn_moments k)
+{
+    nn_real p1[64], g1[64], m1[64], v1[64];
+
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < width; j++) {
+            p1[i * width + j] = p[rows[i] * width + j];
+            g1[i * width + j] = g[rows[i] * width + j] * scale;
+            m1[i * width + j] = moments[2 * rows[i] * width + j];
+            v1[i * width + j] = moments[(2 * rows[i] + 1) * width + j];
+        }
+    }
+    kernel_adam(p1, g1, m1, v1, n * width, k);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < width; j++) {
+            p[rows[i] * width + j] = p1[i * width + j];
+            g[rows[i] * width + j] = 0;
+            moments[2 * rows[i] * width + j] = m1[i * width + j];
+            moments[(2 * rows[i] + 1) * width + j] = v1[i * width + j];
+        }
+    }
+}
+
 static void kernel_adam_rows(nn_real *p, nn_real *g, nn_real *moments, size_t width, const uint32_t *rows, size_t n,
                              nn_real scale, struct nn_moments k)
 {
-    for (size_t i = 0; i < n; i++) {
-        size_t row = rows[i];
-        nn_real *gr = g + row * width, *m = moments + 2 * row * width;
+    size_t at_once = width <= NARROW ? 64 / width : 1;
 
-        kernel_scale(gr, width, scale);
-        kernel_adam(p + row * width, gr, m, m + width, width, k);
-        for (size_t j = 0; j < width; j++)
-            gr[j] = 0;
+    for (size_t i = 0; i < n; i += at_once) {
+        size_t n_now = n - i < at_once ? n - i : at_once;
+
+        for (size_t j = i + at_once; j < n && j < i + 2 * at_once; j++)
+            fetch(p, g, moments, width, rows[j]);
+        if (width <= NARROW)
+            adam_narrow(p, g, moments, width, rows + i, n_now, scale, k);
+        else
+            adam_row(p + rows[i] * width, g + rows[i] * width, moments + 2 * rows[i] * width, width, scale, k);
     }
 }
 
@@ -279,8 +326,16 @@ static double kernel_sum_squares_rows(const nn_real *x, size_t width, const uint
 {
     double sum = 0;
 
-    for (size_t i = 0; i < n; i++)
-        sum += kernel_sum_squares(x + rows[i] * width, width);
+    for (size_t i = 0; i < n; i++) {
+        const nn_real *row = x + rows[i] * width;
+
+        if (i + AHEAD < n)
+            __builtin_prefetch(x + rows[i + AHEAD] * width);
+        if (width > NARROW)
+            sum += kernel_sum_squares(row, width);
+        for (size_t j = 0; j < width && width <= NARROW; j++)
+            sum += (double)row[j] * row[j];
+    }
     return sum;
 }
 

@@ -56,12 +56,15 @@ struct nn_decay {
     nn_real beta1, beta2, drift, epsilon;
 };
 
-/* Products with a matrix that is used many times: packed once, then c (m,n) = a (m,k) b (k,n). */
+/* Products with a matrix that is used many times, packed once: c (m,n) = a (m,k) b (k,n); and sums of outer products. */
 struct nn_matmul {
     /* b[i * row_stride + j * column_stride]; to: nn_packed_size(k, n), aligned to 64 bytes */
     void (*pack)(nn_real *to, const nn_real *b, size_t row_stride, size_t column_stride, size_t k, size_t n);
     void (*multiply)(nn_real *c, size_t ldc, const nn_real *a, size_t lda, const nn_real *packed, size_t m, size_t n,
                      size_t k);
+    /* c (m,n) += a^T b; a (k,m), b (k,n), neither packed */
+    void (*add_outer)(nn_real *c, size_t ldc, const nn_real *a, size_t lda, const nn_real *b, size_t ldb, size_t m,
+                      size_t n, size_t k);
 };
 
 #define NN_MAX_COLUMNS 32 /* a packed panel's, in the widest variant */

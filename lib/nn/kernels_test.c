@@ -169,6 +169,40 @@ static void test_matmul_against_plain_loops(void **state)
     free(packed);
 }
 
+/* Depths below, at and above a block; rows and columns left over; what was there stays. */
+static void test_add_outer_against_plain_loops(void **state)
+{
+    enum { M = 9, N = 37, K = 401 };
+    static const size_t depths[] = {1, 5, 192, 193, K};
+    static float a[K * (M + 1)], b[K * (N + 2)], c[M * (N + 1)];
+    const struct nn_kernels *k;
+    struct rng rng;
+
+    (void)state;
+    rng_init(&rng, 1);
+    for (size_t i = 0; i < COUNT_OF(a); i++)
+        a[i] = (float)rng_normal(&rng);
+    for (size_t i = 0; i < COUNT_OF(b); i++)
+        b[i] = (float)rng_normal(&rng);
+    for (size_t i = 0; (k = next_variant(&i));) {
+        for (size_t d = 0; d < COUNT_OF(depths); d++) {
+            for (size_t m = 1; m <= M; m++) {
+                size_t n = m * 4 + 1;
+                for (size_t j = 0; j < COUNT_OF(c); j++)
+                    c[j] = 77;
+                k->matmul->add_outer(c, N + 1, a, M + 1, b, N + 2, m, n, depths[d]);
+                for (size_t j = 0; j < COUNT_OF(c); j++) {
+                    size_t row = j / (N + 1), column = j % (N + 1);
+                    double sum = 77;
+                    for (size_t l = 0; l < depths[d] && row < m && column < n; l++)
+                        sum += (double)a[l * (M + 1) + row] * (double)b[l * (N + 2) + column];
+                    assert_true(fabs((double)c[j] - sum) < 1e-4);
+                }
+            }
+        }
+    }
+}
+
 static void test_dropout_is_the_same_everywhere(void **state)
 {
     enum { N = 1003 };
@@ -227,6 +261,7 @@ int main(void)
         cmocka_unit_test(test_activations_far_out),
         cmocka_unit_test(test_column_max),
         cmocka_unit_test(test_matmul_against_plain_loops),
+        cmocka_unit_test(test_add_outer_against_plain_loops),
         cmocka_unit_test(test_dropout_is_the_same_everywhere),
         cmocka_unit_test(test_sum_of_squares),
         cmocka_unit_test(test_the_chosen_variant),

@@ -5,7 +5,6 @@
  * x and h lie side by side, so a step is one product with the stacked weights and its result is still in the cache
  * when the gates are computed; and the weights' gradient is one product over all steps at the end. */
 #include "nn/lstm.h"
-#include "nn/gemm.h"
 
 #include <string.h>
 
@@ -17,11 +16,11 @@ static size_t rows_at(const struct lstm_batch *b, size_t t, bool keep)
 
 static void forward_start(const struct lstm *l, const struct lstm_result *result, size_t n)
 {
-    size_t width = l->embed + l->hidden;
+    size_t stride = lstm_xh_stride(l->embed, l->hidden);
 
     memset(l->scratch.zeros, 0, l->hidden * sizeof(nn_real));
     for (size_t r = 0; r < n; r++) {
-        memset(l->trace.xh + r * width + l->embed, 0, l->hidden * sizeof(nn_real)); /* h before the first step */
+        memset(l->trace.xh + r * stride + l->embed, 0, l->hidden * sizeof(nn_real)); /* h before the first step */
         for (size_t j = 0; result->step_of_max && j < l->hidden; j++)
             result->features[r * result->stride + j] = -2; /* below any h */
     }
@@ -31,7 +30,7 @@ static void forward_cell(const struct lstm *l, const struct lstm_batch *b, const
                          const struct lstm_result *result, size_t t, bool keep)
 {
     const struct lstm_trace *tr = &l->trace;
-    size_t H = l->hidden, width = l->embed + H, at = rows_at(b, t, keep);
+    size_t H = l->hidden, stride = lstm_xh_stride(l->embed, H), at = rows_at(b, t, keep);
     bool last = t + 1 == b->n_steps, pooled = result->step_of_max;
     struct nn_cell s = {
         .n = b->active[t],
@@ -42,9 +41,9 @@ static void forward_cell(const struct lstm *l, const struct lstm_batch *b, const
         .c_prev_stride = t ? H : 0,
         .c = tr->c + at * H,
         .tc = tr->tc + at * H,
-        .h = last ? NULL : tr->xh + rows_at(b, t + 1, keep) * width + l->embed,
+        .h = last ? NULL : tr->xh + rows_at(b, t + 1, keep) * stride + l->embed,
         .n_next = b->active[t + 1],
-        .h_stride = width,
+        .h_stride = stride,
         .h_end = pooled ? l->scratch.row : result->features,
         .h_end_stride = pooled ? 0 : result->stride,
         .pool = pooled ? result->features : NULL,
@@ -59,16 +58,16 @@ static void forward_cell(const struct lstm *l, const struct lstm_batch *b, const
 void lstm_forward(const struct lstm *l, const struct lstm_batch *b, const struct embed *e, const struct lstm_weights *w,
                   const struct lstm_result *result, bool keep)
 {
-    size_t H = l->hidden, width = l->embed + H;
+    size_t H = l->hidden, width = l->embed + H, stride = lstm_xh_stride(l->embed, H);
 
     forward_start(l, result, b->active[0]);
     l->kernels->matmul->pack(l->scratch.packed, w->w, 4 * H, 1, width, 4 * H);
     for (size_t t = 0; t < b->n_steps; t++) {
         size_t at = rows_at(b, t, keep), n = b->active[t];
-        nn_real *xh = l->trace.xh + at * width;
+        nn_real *xh = l->trace.xh + at * stride;
 
-        embed_step(e, n, t, l->reverse, xh, width);
-        l->kernels->matmul->multiply(l->trace.gates + (keep ? at * 4 * H : 0), 4 * H, xh, width, l->scratch.packed, n,
+        embed_step(e, n, t, l->reverse, xh, stride);
+        l->kernels->matmul->multiply(l->trace.gates + (keep ? at * 4 * H : 0), 4 * H, xh, stride, l->scratch.packed, n,
                                      4 * H, width);
         forward_cell(l, b, w->b, result, t, keep);
     }
@@ -119,5 +118,6 @@ void lstm_backward(const struct lstm *l, const struct lstm_batch *b, const struc
                                      l->scratch.packed, n, width, 4 * H);
         embed_step_back(e, n, t, l->reverse, l->scratch.dxh, width);
     }
-    gemm(true, width, 4 * H, n_packed, l->trace.xh, width, l->trace.gates, 4 * H, 1, dw->w, 4 * H);
+    l->kernels->matmul->add_outer(dw->w, 4 * H, l->trace.xh, lstm_xh_stride(l->embed, H), l->trace.gates, 4 * H, width,
+                                  4 * H, n_packed);
 }

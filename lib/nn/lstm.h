@@ -24,10 +24,18 @@ struct lstm_weights {
 /* What the forward pass leaves for the backward pass; N packed rows. Without a backward pass two steps' rows are
  * enough, N = 2 max_batch. */
 struct lstm_trace {
-    nn_real *xh;     /* (N,E+H): what enters a step: x_t beside h_(t-1) */
+    nn_real *xh;     /* (N,E+H): what enters a step: x_t beside h_(t-1); rows lstm_xh_stride() apart */
     nn_real *gates;  /* (N,4H) */
     nn_real *c, *tc; /* (N,H) each */
 };
+
+/* An odd number of cache lines: with a power of two, the rows of a column would share a few places in the cache. */
+static inline size_t lstm_xh_stride(size_t embed, size_t hidden)
+{
+    size_t line = 64 / sizeof(nn_real), lines = (embed + hidden + line - 1) / line;
+
+    return (lines | 1) * line;
+}
 
 struct lstm_scratch {
     nn_real *packed; /* nn_packed_size() of w, also for its transpose */

@@ -131,7 +131,7 @@ static void place_trace(struct lstm_trace *trace, const struct nn_shape *s, size
 {
     size_t H = s->hidden, rows = n * (s->max_tokens > 1 ? s->max_tokens : 2);
 
-    trace->xh = block_take(b, rows * (s->embed + H), sizeof(nn_real));
+    trace->xh = block_take(b, rows * lstm_xh_stride(s->embed, H), sizeof(nn_real));
     trace->gates = block_take(b, rows * 4 * H, sizeof(nn_real));
     trace->c = block_take(b, rows * H, sizeof(nn_real));
     trace->tc = block_take(b, rows * H, sizeof(nn_real));

@@ -118,4 +118,92 @@ static void multiply(nn_real *c, size_t ldc, const nn_real *a, size_t lda, const
     }
 }
 
-const struct nn_matmul NN_VARIANT(nn_matmul) = {pack, multiply};
+/* ---- sums of outer products: what the gradient of a weight matrix is ---- */
+
+#define DEPTH 192 /* rows of a and b at once: a packed panel of b, 24 KB at most, stays in the nearest cache */
+
+static inline void add(nn_real *c, vector sum)
+{
+    vector old;
+
+    memcpy(&old, c, sizeof old);
+    old += sum;
+    memcpy(c, &old, sizeof old);
+}
+
+static inline void add_some(nn_real *c, const vector sums[2], size_t width)
+{
+    for (size_t j = 0; j < width; j++)
+        c[j] += sums[j / LANES][j % LANES];
+}
+
+/* depth rows of b side by side; columns from width on are 0. */
+static void copy_panel(nn_real *restrict to, const nn_real *restrict b, size_t ldb, size_t depth, size_t width)
+{
+    if (width < COLUMNS)
+        memset(to, 0, depth * COLUMNS * sizeof *to);
+    for (size_t i = 0; i < depth; i++, to += COLUMNS, b += ldb) {
+        if (width == COLUMNS)
+            memcpy(to, b, COLUMNS * sizeof *to);
+        else
+            memcpy(to, b, width * sizeof *to);
+    }
+}
+
+/* c (rows,width) += a^T panel; a (k,rows), panel (k,COLUMNS). rows is a constant wherever this is inlined. */
+static inline __attribute__((always_inline)) void outer_tile(nn_real *c, size_t ldc, const nn_real *a, size_t lda,
+                                                             const nn_real *panel, size_t rows, size_t width, size_t k)
+{
+    vector sums[ROWS][2];
+
+#pragma GCC unroll 6
+    for (size_t r = 0; r < rows; r++)
+        sums[r][0] = sums[r][1] = (vector){0};
+    for (size_t i = 0; i < k; i++) {
+        const vector *b = __builtin_assume_aligned(panel + i * COLUMNS, VECTOR_BYTES);
+#pragma GCC unroll 6
+        for (size_t r = 0; r < rows; r++) {
+            sums[r][0] += a[i * lda + r] * b[0];
+            sums[r][1] += a[i * lda + r] * b[1];
+        }
+    }
+#pragma GCC unroll 6
+    for (size_t r = 0; r < rows; r++) {
+        if (width < COLUMNS) {
+            add_some(c + r * ldc, sums[r], width);
+        } else {
+            add(c + r * ldc, sums[r][0]);
+            add(c + r * ldc + LANES, sums[r][1]);
+        }
+    }
+}
+
+static void outer_panel(nn_real *c, size_t ldc, const nn_real *a, size_t lda, const nn_real *panel, size_t m,
+                        size_t width, size_t k)
+{
+    size_t r = 0;
+
+    for (; r + ROWS <= m; r += ROWS)
+        outer_tile(c + r * ldc, ldc, a + r, lda, panel, ROWS, width, k);
+    for (; r + 2 <= m; r += 2)
+        outer_tile(c + r * ldc, ldc, a + r, lda, panel, 2, width, k);
+    if (r < m)
+        outer_tile(c + r * ldc, ldc, a + r, lda, panel, 1, width, k);
+}
+
+static void add_outer(nn_real *c, size_t ldc, const nn_real *a, size_t lda, const nn_real *b, size_t ldb, size_t m,
+                      size_t n, size_t k)
+{
+    nn_real panel[DEPTH * COLUMNS] __attribute__((aligned(VECTOR_BYTES)));
+
+    for (size_t i = 0; i < k; i += DEPTH) {
+        size_t depth = k - i < DEPTH ? k - i : DEPTH;
+        for (size_t j = 0; j < n; j += COLUMNS) {
+            size_t width = n - j < COLUMNS ? n - j : COLUMNS;
+            copy_panel(panel, b + i * ldb + j, ldb, depth, width);
+            outer_panel(c + j, ldc, a + i * lda, lda, panel, m, width, depth);
+        }
+    }
+}
+
+const struct nn_matmul NN_VARIANT(nn_matmul) = {pack, multiply, add_outer};

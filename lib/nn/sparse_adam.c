@@ -26,6 +26,7 @@ struct table {
     bool of_ngrams;    /* else of characters */
     uint32_t *last;    /* (n_rows,): step a row is up to date with; 0: never touched */
     uint32_t *touched; /* (n_rows,), n_touched of them */
+    uint32_t *before;  /* (n_rows,): the step each of those was at */
     size_t n_touched;
     nn_real *moments; /* (n_rows,2,width): m, then v */
 };
@@ -56,6 +57,7 @@ static void add_table(struct sparse_adam *a, const struct nn_tensor *t)
                             .of_ngrams = !strcmp(t->name, "ngram"),
                             .last = xcalloc(t->dims[0], sizeof *table->last),
                             .touched = xcalloc(t->dims[0], sizeof *table->touched),
+                            .before = xcalloc(t->dims[0], sizeof *table->before),
                             .moments = xaligned(2 * t->n, sizeof *table->moments)};
 }
 
@@ -100,6 +102,7 @@ void sparse_adam_free(struct sparse_adam *a)
     for (size_t i = 0; i < a->n_tables; i++) {
         free(a->tables[i].last);
         free(a->tables[i].touched);
+        free(a->tables[i].before);
         free(a->tables[i].moments);
     }
     for (size_t i = 0; i < a->n_spans; i++) {
@@ -130,11 +133,10 @@ static double power(const struct sparse_adam *a, size_t beta, uint32_t k)
     return k < N_POWERS ? a->powers[beta][k] : pow(beta ? BETA2 : BETA1, k);
 }
 
-/* Moves a row from the step it is at to the step now, in which it has had no gradient since. */
-static void catch_up(const struct sparse_adam *a, const struct table *t, size_t row, nn_real *params, uint32_t now)
+/* Moves a row from the step it was last at to the step now; it has had no gradient in between. */
+static void catch_up(const struct sparse_adam *a, const struct table *t, size_t row, nn_real *params, uint32_t last,
+                     uint32_t now)
 {
-    uint32_t last = t->last[row];
-
     if (last == 0 || last >= now)
         return;
     struct nn_decay d = {.beta1 = (nn_real)power(a, 0, now - last),
@@ -145,14 +147,16 @@ static void catch_up(const struct sparse_adam *a, const struct table *t, size_t 
     a->kernels->adam_decay(params + t->offset + row * t->width, m, m + t->width, t->width, &d);
 }
 
-static inline void touch(struct sparse_adam *a, struct table *t, size_t row, nn_real *params)
+static inline void touch(struct sparse_adam *a, struct table *t, size_t row)
 {
     if (t->last[row] == a->step + 1)
         return;
-    catch_up(a, t, row, params, a->step);
-    t->last[row] = a->step + 1;
+    t->before[t->n_touched] = t->last[row];
     t->touched[t->n_touched++] = (uint32_t)row;
+    t->last[row] = a->step + 1;
 }
+
+#define AHEAD 12 /* rows are far apart in memory: ask for one some rows before its turn */
 
 void sparse_adam_touch(struct sparse_adam *a, nn_real *params, const struct nn_example *batch, size_t n)
 {
@@ -162,7 +166,14 @@ void sparse_adam_touch(struct sparse_adam *a, nn_real *params, const struct nn_e
         for (size_t r = 0; r < n; r++) {
             size_t n_items = t->of_ngrams ? batch[r].n_ngrams : batch[r].n_ids;
             for (size_t k = 0; k < n_items; k++)
-                touch(a, t, t->of_ngrams ? batch[r].ngrams[k] : batch[r].ids[k], params);
+                touch(a, t, t->of_ngrams ? batch[r].ngrams[k] : batch[r].ids[k]);
+        }
+        for (size_t k = 0; k < t->n_touched; k++) {
+            if (k + AHEAD < t->n_touched) {
+                __builtin_prefetch(params + t->offset + t->touched[k + AHEAD] * t->width, 1);
+                __builtin_prefetch(t->moments + 2 * t->touched[k + AHEAD] * t->width, 1);
+            }
+            catch_up(a, t, t->touched[k], params, t->before[k], a->step);
         }
     }
 }
@@ -236,7 +247,7 @@ void sparse_adam_settle(struct sparse_adam *a, nn_real *params)
     for (size_t i = 0; i < a->n_tables; i++) {
         struct table *t = &a->tables[i];
         for (size_t row = 0; row < t->n_rows; row++) {
-            catch_up(a, t, row, params, a->step);
+            catch_up(a, t, row, params, t->last[row], a->step);
             t->last[row] = t->last[row] ? a->step : 0;
         }
     }
