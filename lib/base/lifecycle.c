@@ -8,7 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#define LOWER 15 /* steps of nice */
 
 static void stop_signals(sigset_t *set)
 {
@@ -79,6 +83,14 @@ pthread_t thread_start(const char *name, size_t stack_bytes, void *(*run)(void *
     }
     pthread_setname_np(thread, name);
     return thread;
+}
+
+void thread_lower_priority(void)
+{
+    id_t self = (id_t)syscall(SYS_gettid); /* on Linux a priority is the thread's own */
+    int now = getpriority(PRIO_PROCESS, self);
+
+    setpriority(PRIO_PROCESS, self, now + LOWER < 19 ? now + LOWER : 19); /* only raising it can be denied */
 }
 
 void cond_init_monotonic(pthread_cond_t *cond)

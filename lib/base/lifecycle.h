@@ -18,6 +18,10 @@ void lifecycle_request_stop(void);
 /* A joinable thread with a name of at most 15 bytes; stack_bytes 0 is the default of the system. Dies on failure. */
 pthread_t thread_start(const char *name, size_t stack_bytes, void *(*run)(void *), void *arg);
 
+/* The calling thread gives way to the others from now on: what it does must not be felt. It still gets some 3 % of a CPU
+ * that is busy, so that it comes to its end. Not to be undone. */
+void thread_lower_priority(void);
+
 /* A condition variable on CLOCK_MONOTONIC, for clock_timespec(). */
 void cond_init_monotonic(pthread_cond_t *cond);
 

@@ -9,11 +9,6 @@
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#define LOWEST 19
 
 struct job {
     const struct loader_source *source;
@@ -150,8 +145,10 @@ static void *run(void *arg)
         while (sem_wait(&l->work))
             continue;
         bool stop = l->stop; /* before the look at the rest: what came earlier is done */
-        if (l->low && !lowered)
-            lowered = setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), LOWEST) == 0; /* of this thread alone */
+        if (l->low && !lowered) {
+            thread_lower_priority();
+            lowered = true;
+        }
         free_discarded(l);
         struct job *job = job_take(l);
         if (job) {

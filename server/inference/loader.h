@@ -1,5 +1,5 @@
-/* loader.h - the thread that makes models ready to serve and frees them, so that no call does. Its priority is the
- * lowest there is once the service runs: reading, checking and warming up a model must not be felt. It shares no lock
+/* loader.h - the thread that makes models ready to serve and frees them, so that no call does. Its priority is low
+ * once the service runs: reading, checking and warming up a model must not be felt. It shares no lock
  * with calls, since a thread that rarely runs would hold it for long. Thread-safe, except loader_stop(). */
 #ifndef INFERENCE_LOADER_H
 #define INFERENCE_LOADER_H

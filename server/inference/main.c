@@ -13,6 +13,7 @@
 #include "bloginfer/v1/classify.pb-c.h"
 #include "inference/grpc_service.pb-c.h"
 
+#include <malloc.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -98,6 +99,8 @@ int main(int argc, char **argv)
     rpc.port = set.port;
     lifecycle_init();
     rpc_init();
+    mallopt(M_MMAP_THRESHOLD, 1 << 20); /* the blocks of a model go back to the system with it; calls need none of */
+    mallopt(M_TRIM_THRESHOLD, 1 << 20); /* that size */
     config_log(parts, COUNT_OF(parts));
     show_cpu();
 

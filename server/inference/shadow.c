@@ -10,13 +10,9 @@
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#define LOWEST 19
-#define BATCH  16
-#define ARENA  ((size_t)16 << 20) /* the tokens of BATCH of the longest texts */
+#define BATCH 16
+#define ARENA ((size_t)16 << 20) /* the tokens of BATCH of the longest texts */
 
 /* The texts of a call, in one block. */
 struct job {
@@ -157,7 +153,7 @@ static void *run(void *arg)
 {
     struct shadow *sh = arg;
 
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), LOWEST); /* of this thread alone */
+    thread_lower_priority();
     do {
         struct job *job = atomic_exchange(&sh->offered, NULL), *next;
         for (; job; job = next) {

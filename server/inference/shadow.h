@@ -1,5 +1,5 @@
 /* shadow.h - what the candidate would have answered: by the task's shadow share, the texts of routed calls that
- * production answered are classified by the candidate, too, and the two answers compared. On a thread of the lowest
+ * production answered are classified by the candidate, too, and the two answers compared. On a thread of low
  * priority, from copies, with an engine run of its own: the call has been answered by then and nothing that others wait
  * for is used. What does not fit the queue is dropped and counted. Thread-safe, except shadow_stop(). */
 #ifndef INFERENCE_SHADOW_H
