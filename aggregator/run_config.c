@@ -17,9 +17,9 @@
 static const struct run_recipe recipes[] = {
     [NN_LSTM] = {2e-3, 64, 2e-3, 32, {NN_CROSS_ENTROPY, 0.1f, 0.4f, 0.5f, 0.3f, 0.1f}},
     [NN_LSTM_PLAIN] = {1e-3, 64, 1e-3, 32, {NN_CROSS_ENTROPY, 0.0f, 0.2f, 0.2f, 0.0f, 0.0f}},
-    [NN_TEXTCNN] = {3e-3, 64, 3e-3, 32, {NN_CROSS_ENTROPY, 0.0f, 0.2f, 0.5f, 0.0f, 0.1f}},
-    [NN_LINEAR] = {5e-3, 64, 2e-2, 32, {NN_CROSS_ENTROPY, 0.0f, 0.0f, 0.0f, 0.3f, 0.1f}},
-    [NN_BAG] = {1e-2, 64, 2e-2, 32, {NN_CROSS_ENTROPY, 0.0f, 0.0f, 0.0f, 0.3f, 0.0f}},
+    [NN_TEXTCNN] = {2e-3, 64, 2e-3, 32, {NN_CROSS_ENTROPY, 0.1f, 0.4f, 0.5f, 0.3f, 0.1f}},
+    [NN_LINEAR] = {2e-3, 64, 2e-2, 32, {NN_CROSS_ENTROPY, 0.0f, 0.0f, 0.0f, 0.3f, 0.1f}},
+    [NN_BAG] = {5e-3, 64, 2e-2, 32, {NN_CROSS_ENTROPY, 0.0f, 0.0f, 0.0f, 0.3f, 0.0f}},
 };
 
 struct status run_id_check(const char *run_id)

