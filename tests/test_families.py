@@ -89,7 +89,7 @@ def explained(system, protos, family, label, text):
     parts = sum(c.contribution for c in why.characters)
     assert abs(why.bias + parts + why.remainder - why.score) < 1e-3
     assert (why.score > 0) == (parts + why.remainder > -why.bias) == (label == "positive")
-    assert bool(why.ngrams) == (family in ("lstm", "linear", "bag"))
+    assert bool(why.ngrams) == (family != "lstm-plain")
     if family in ("linear", "bag"):
         assert abs(why.remainder) < 1e-3
     for ngram in why.ngrams:

@@ -337,7 +337,9 @@ static struct status write_model(struct study *s, const float *params)
         return st;
     memcpy(c->params, params, c->n_params * sizeof *params);
     snprintf(c->run, sizeof c->run, "study-%s", s->settings.corpus);
-    snprintf(c->source, sizeof c->source, "%s, digest %s", s->settings.corpus, s->rows.digest);
+    const char *more = s->rows.corpora[1].source;
+    snprintf(c->source, sizeof c->source, "%s%s%s (digest %s)", s->rows.corpora[0].source, more ? " and " : "",
+             more ? more : "", s->rows.digest);
     clock_stamp(clock_wall(), c->created);
     c->rounds = s->recipe.epochs;
     c->workers = 1;

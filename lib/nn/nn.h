@@ -6,7 +6,8 @@
  *
  *     lstm        character embedding (V,E) -> bidirectional LSTM of H units a direction -> max over time (2H); n-grams
  *     lstm-plain  embedding -> LSTM of H units -> its last state (H)
- *     textcnn     embedding -> convolutions of H filters over 2, 3 and 4 characters -> ReLU -> max over time (3H)
+ *     textcnn     embedding -> convolutions of H filters over 2, 3 and 4 characters -> ReLU -> max over time (3H);
+ *                 n-grams
  *     linear      n-grams alone: logistic regression, or a linear SVM with the hinge loss
  *     bag         mean over a text's n-grams of an embedding (G,E), as in fastText -> (E); no linear part on n-grams
  *
