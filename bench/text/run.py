@@ -29,6 +29,7 @@ PEERS = HOME / "peers" / "text"
 SERVER_CORE, CLIENT_CORE = "0", str(min(1, (os.cpu_count() or 1) - 1))
 TEXT = "房间很干净，服务热情，位置也不错，下次还会再来住的"  # 25 characters
 CLIENTS = (1, 16, 64)
+LINEAR = (("linear", "--learning-rate", "0.005", "--epochs", "4"),)
 HTTP_UNAVAILABLE = 503
 
 
@@ -74,17 +75,37 @@ def show(name, ours, peer, unit, more_is_better, bar=""):
 # ---- training ----
 
 
+def study(data, *options):
+    """Samples a second of CPU time and accuracy on dev of our own training, in one process of one thread."""
+    command = [BIN / "bloginfer-study", "--data", data, "--corpus", "chn", *map(str, options)]
+    done = subprocess.run(pinned(SERVER_CORE, *command), capture_output=True, text=True, check=False)
+    found = re.search(r"accuracy ([\d.]+).*?([\d.]+) samples/s of CPU time", done.stdout)
+    if done.returncode or not found:
+        sys.exit(f"bloginfer-study:\n{done.stdout}{done.stderr}")
+    return float(found[2]), float(found[1])
+
+
 def train(python, seconds, data):
     if not (Path(data) / "text/chnsenticorp_train.tsv").exists():
         say("training is left out: no ChnSentiCorp files in BLOGINFER_DATA")
         return
-    say(f"\ntraining on the clean ChnSentiCorp rows, {seconds} s each, CPU time of one thread")
+    rows = sys.modules.get("rows") or __import__("rows")
+    texts = [text for text, _ in rows.load(data)[0]]
+    length = sum(len(rows.clip(text)) for text in texts) / len(texts)
+    say(f"\ntraining on {len(texts)} clean ChnSentiCorp rows of {length:.1f} characters, CPU time of one thread")
     for batch in (32, 64):
-        ours = lines_of([BIN / "study_bench", "--json", "--batch", batch, "--seconds", seconds])
+        shape = ["--family", "lstm", "--embed", 64, "--hidden", 64, "--buckets", 65536]
         for kind, bar in (("padded", "bar 2"), ("packed", "bar 10")):
             peer = lines_of([python, HERE / "train_torch.py", data, kind, batch, seconds])[0]
-            show(f"lstm, batch {batch}, PyTorch {peer['version']} {kind}", ours[0]["samples_per_s"], peer["samples_per_s"],
-                 "samples/s", True, bar)
+            ours, _ = study(data, *shape, "--batch", batch, "--epochs", 1)
+            name = f"lstm, batch {batch}, PyTorch {peer['version']} {kind}"
+            show(name, ours, peer["samples_per_s"], "samples/s", True, bar)
+            show(name, ours * length, peer["tokens_per_s"], "tokens/s", True)
+    peer = lines_of([python, HERE / "train_fasttext.py", data, HOME / "peers" / "fasttext.txt"])[0]
+    for family, *options in LINEAR:
+        ours, accuracy = study(data, "--family", family, *options)
+        show(f"{family}, fastText {peer['version']}", ours, peer["samples_per_s"], "samples/s", True, "bar 2")
+        show(f"{family}, accuracy on dev", accuracy, 100 * peer["accuracy"], "%", True, "bar 1")
 
 
 # ---- inference, ids ready ----
