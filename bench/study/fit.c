@@ -2,6 +2,7 @@
 #include "fit.h"
 
 #include "client/worker/batches.h"
+#include "nn/trainer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@ static double cpu_seconds(void)
 
 struct state {
     struct fit *f;
+    struct nn_trainer *trainer; /* of recipe.local; the others then have no use */
     struct nn_workspace *workspace;
     struct nn_optimizer adam;
     struct nn_example *gathered;
@@ -82,14 +84,12 @@ static void average_in(struct state *s)
         s->average[i] += (float)(1 - memory) * (s->f->params[i] - s->average[i]);
 }
 
-static double take_step(struct state *s, const uint32_t *rows, uint32_t n)
+/* Over all parameters. Returns the loss. */
+static double dense_step(struct state *s, uint32_t n, double rate, uint64_t seed)
 {
     struct fit *f = s->f;
-    double loss, rate = rate_at(s);
-    uint64_t seed = f->seed << 32 ^ s->step;
+    double loss;
 
-    for (uint32_t i = 0; i < n; i++)
-        s->gathered[i] = f->train[rows[i]];
     memset(s->grad, 0, f->n_params * sizeof *s->grad);
     nn_loss(s->workspace, f->params, s->gathered, n, &f->recipe.objective, seed, s->grad, &loss, NULL);
     if (f->recipe.adversary > 0)
@@ -98,6 +98,20 @@ static double take_step(struct state *s, const uint32_t *rows, uint32_t n)
     shrink(s, rate);
     if (f->recipe.average > 0)
         average_in(s);
+    return loss;
+}
+
+static double take_step(struct state *s, const uint32_t *rows, uint32_t n)
+{
+    double loss, rate = rate_at(s);
+    uint64_t seed = s->f->seed << 32 ^ s->step;
+
+    for (uint32_t i = 0; i < n; i++)
+        s->gathered[i] = s->f->train[rows[i]];
+    if (s->trainer)
+        nn_trainer_step(s->trainer, s->gathered, n, rate, seed, &loss, NULL);
+    else
+        loss = dense_step(s, n, rate, seed);
     s->step++;
     return loss * n;
 }
@@ -105,8 +119,14 @@ static double take_step(struct state *s, const uint32_t *rows, uint32_t n)
 static void start(struct state *s, struct fit *f, uint32_t n_batches)
 {
     *s = (struct state){.f = f, .n_steps = (uint64_t)n_batches * f->recipe.epochs};
-    s->workspace = nn_workspace_new(&f->recipe.shape, batches_max((uint32_t)f->n_train, n_batches));
     s->gathered = xcalloc(batches_max((uint32_t)f->n_train, n_batches), sizeof *s->gathered);
+    if (f->recipe.local) {
+        s->trainer =
+            nn_trainer_new(&f->recipe.shape, &f->recipe.objective, batches_max((uint32_t)f->n_train, n_batches));
+        nn_trainer_start(s->trainer, f->params);
+        return;
+    }
+    s->workspace = nn_workspace_new(&f->recipe.shape, batches_max((uint32_t)f->n_train, n_batches));
     s->grad = xaligned(f->n_params, sizeof *s->grad);
     s->n_tensors = nn_tensors(&f->recipe.shape, s->tensors);
     nn_optimizer_init(&s->adam, NN_ADAM, f->n_params);
@@ -120,8 +140,19 @@ static void start(struct state *s, struct fit *f, uint32_t n_batches)
     }
 }
 
+/* The parameters as they count after an epoch. */
+static const float *params_now(const struct state *s)
+{
+    if (s->trainer)
+        return nn_trainer_params(s->trainer);
+    return s->average ? s->average : s->f->params;
+}
+
 static void finish(struct state *s)
 {
+    if (s->trainer)
+        memcpy(s->f->params, nn_trainer_params(s->trainer), s->f->n_params * sizeof *s->f->params);
+    nn_trainer_free(s->trainer);
     if (s->average)
         memcpy(s->f->params, s->average, s->f->n_params * sizeof *s->average);
     nn_workspace_free(s->workspace);
@@ -150,7 +181,7 @@ double fit_run(struct fit *f)
         }
         batches_fini(&order);
         seconds += cpu_seconds() - from;
-        f->after_epoch(f->arg, epoch, loss / n_rows, s.average ? s.average : f->params);
+        f->after_epoch(f->arg, epoch, loss / n_rows, params_now(&s));
     }
     finish(&s);
     return seconds;

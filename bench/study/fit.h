@@ -9,6 +9,7 @@ struct recipe {
     struct nn_objective objective;
     uint32_t epochs, batch, warm_up;  /* warm_up: steps */
     double learning_rate, final_rate; /* falls linearly to final_rate times itself */
+    bool local;                       /* steps of nn/trainer.h, as in local epochs: what stands below does not count */
     double beta2, clip_norm;
     double decay;       /* of all parameters, decoupled from the gradient */
     double ngram_decay; /* of the n-gram table in its place */

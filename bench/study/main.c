@@ -25,7 +25,7 @@
 
 struct settings {
     char *data, *corpus, *family, *loss;
-    bool validation;
+    bool validation, local;
     int64_t embed, hidden, buckets, max_tokens;
     int64_t epochs, batch, warm_up, seed, seeds;
     double learning_rate, final_rate, beta2, clip_norm, decay, ngram_decay, average, adversary;
@@ -53,6 +53,8 @@ static const struct config_option options[] = {
     {"learning-rate", CONFIG_FLOAT, SETTING(learning_rate), "0.002", "Adam's, at its highest", 1e-7, 10},
     {"final-rate", CONFIG_FLOAT, SETTING(final_rate), "0.02", "what is left of it at the end", 0, 1},
     {"warm-up", CONFIG_INT, SETTING(warm_up), "50", "steps to the highest rate", 0, 1000000},
+    {"local", CONFIG_BOOL, SETTING(local), "false",
+     "steps as in local epochs, over what a batch holds alone; the next six then do not count"},
     {"beta2", CONFIG_FLOAT, SETTING(beta2), "0.99", "Adam's memory of squares", 0, 0.999999},
     {"clip-norm", CONFIG_FLOAT, SETTING(clip_norm), "1", "longest gradient; 0: any", 0, 1e6},
     {"decay", CONFIG_FLOAT, SETTING(decay), "0", "weight decay, but for the n-gram table", 0, 100},
@@ -149,6 +151,7 @@ static struct status make_recipe(struct study *s)
         .warm_up = (uint32_t)o->warm_up,
         .learning_rate = o->learning_rate,
         .final_rate = o->final_rate,
+        .local = o->local,
         .beta2 = o->beta2,
         .clip_norm = o->clip_norm,
         .decay = o->decay,
