@@ -208,11 +208,10 @@ static pthread_t server_start(const char *program)
     }
     close(fds[1]);
     FILE *log = fdopen(fds[0], "r");
-    while (!port && fgets(line, sizeof line, log))
+    while (log && !port && fgets(line, sizeof line, log))
         port = strstr(line, "event=started") ? strstr(line, " port=") : NULL;
-    if (!port)
-        or_die(status_errorf(ST_UNAVAILABLE, "%s did not start", binary));
-    snprintf(bench.target, sizeof bench.target, "127.0.0.1:%d", atoi(port + strlen(" port=")));
+    or_die(port ? status_ok() : status_errorf(ST_UNAVAILABLE, "%s did not start", binary));
+    snprintf(bench.target, sizeof bench.target, "127.0.0.1:%d", port ? atoi(port + strlen(" port=")) : 0);
     return thread_start("log", 0, pass_on_trouble, log);
 }
 

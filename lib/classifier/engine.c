@@ -74,6 +74,7 @@ static double probes_time(struct probes *p, const struct nn_predictor *predictor
 {
     struct nn_example texts[PROBE_TEXTS / MEASURE_EVERY];
     float probs[COUNT_OF(texts) * NN_MAX_CLASSES];
+    const size_t n_runs = 2 * COUNT_OF(texts);
     int64_t start = clock_now();
 
     for (size_t i = 0; i < COUNT_OF(texts); i++) {
@@ -81,7 +82,7 @@ static double probes_time(struct probes *p, const struct nn_predictor *predictor
         nn_predictor_run(predictor, p->scratch, &texts[i], 1, probs, NULL, NULL);
     }
     nn_predictor_run(predictor, p->scratch, texts, COUNT_OF(texts), probs, NULL, NULL);
-    return clock_seconds(start) / (2 * COUNT_OF(texts));
+    return clock_seconds(start) / (double)n_runs;
 }
 
 /* ---- int8 against fp32 ---- */

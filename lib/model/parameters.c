@@ -98,7 +98,7 @@ struct status model_parameters_set(struct model_parameters *p, const char *name,
     const struct member *m = member_find(name);
     struct status st = m ? member_check(m, value) : member_unknown(name);
 
-    if (!st.code)
+    if (m && !st.code)
         member_set(p, m, value);
     return st;
 }
