@@ -171,7 +171,7 @@ static inline vi load_byte(const int8_t *p)
 {
     vi v;
     for (int i = 0; i < LANES; i++)
-        v[i] = p[i];
+        v[i] = p[i];    // NOLINT(bugprone-signed-char-misuse): a number, not a character
     return v;
 }
 

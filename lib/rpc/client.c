@@ -198,7 +198,7 @@ static void attempt_wait(struct attempt *a, const struct rpc_options *options)
             until = clock_timespec(clock_after_ms(RPC_ABANDONED_MS));
         if (!(asks ? sem_clockwait(&a->done, CLOCK_MONOTONIC, &until) : sem_wait(&a->done)))
             break;
-        if (errno == ETIMEDOUT && options->abandoned(options->abandoned_ctx)) {
+        if (asks && errno == ETIMEDOUT && options->abandoned(options->abandoned_ctx)) {
             grpc_call_cancel(a->call, NULL);
             asks = false;
         }

@@ -260,7 +260,7 @@ struct status text_places(const char *text, size_t size, uint32_t *points, uint3
 uint32_t text_ngram(const uint32_t *points, size_t k, uint32_t n_buckets)
 {
     const uint32_t d = n_buckets - 1;
-    uint32_t buckets[3];
+    uint32_t buckets[3] = {0};
 
     buckets_at(points, k, 0, UINT64_MAX / d + 1, d, buckets);
     return buckets[k - 1];

@@ -272,7 +272,7 @@ static void keep_locked(struct batcher *b, struct pass *p, struct batcher_row *c
 
     for (size_t i = 0; i < n; i++) {
         struct batcher_job *job = rows[i]->job;
-        if (job != last) {
+        if (i == 0 || job != last) {
             code = (enum code)atomic_load(&job->dropped);
             code = code ? code : fate(job, now);
             if (!code && job->n_waiting == job->n_rows)
