@@ -19,12 +19,12 @@ struct fixture {
     struct rpc_client *client;
     struct rpc_call *waiting[CALLERS];
     size_t n_waiting;
-    size_t at_least;  /* calls that have to wait before work is due at once; 0: it is due whenever one does */
-    int64_t delay;    /* after the first call; work is due then */
-    int64_t first;    /* when it came */
-    atomic_int n_run; /* times that work was done */
-    atomic_int most;  /* calls answered by one of them */
-    int64_t early;    /* the least time from the first call to the work */
+    atomic_size_t at_least; /* calls that have to wait before work is due at once; 0: it is due whenever one does */
+    _Atomic int64_t delay;  /* after the first call; work is due then */
+    int64_t first;          /* when it came */
+    atomic_int n_run;       /* times that work was done */
+    atomic_int most;        /* calls answered by one of them */
+    _Atomic int64_t early;  /* the least time from the first call to the work */
 };
 
 static struct fixture f;
