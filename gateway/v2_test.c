@@ -232,6 +232,15 @@ static void assert_seen(const char *model, const char *version)
     pthread_mutex_unlock(&mu);
 }
 
+/* Bytes of the first raw input, and the first parameter's name. */
+static void assert_seen_input(size_t size, const char *parameter)
+{
+    pthread_mutex_lock(&mu);
+    assert_int_equal(seen_size, size);
+    assert_string_equal(seen_parameter, parameter);
+    pthread_mutex_unlock(&mu);
+}
+
 static void test_health(void **state)
 {
     (void)state;
@@ -277,8 +286,7 @@ static void test_infer(void **state)
           "{\"model_name\":\"sentiment\",\"model_version\":\"7\",\"id\":\"q\",\"outputs\":[{\"name\":\"prob\","
           "\"datatype\":\"FP32\",\"shape\":[2],\"data\":[0.5,0.25]}]}");
     assert_seen("sentiment", "");
-    assert_int_equal(seen_size, 6);
-    assert_string_equal(seen_parameter, "timeout");
+    assert_seen_input(6, "timeout");
     check("POST", "/v2/models/troll/versions/3/infer", INFER, "HTTP/1.1 200 ", "Content-Type: application/json\r\n");
     assert_seen("troll", "3");
 }
@@ -304,7 +312,7 @@ static void test_infer_with_binary_data(void **state)
                             "\"shape\":[2],\"parameters\":{\"binary_data_size\":8}}]}"));
     assert_memory_equal(json + atoi(length + sizeof V2_HEADER + 1), "\0\0\0\x3f\0\0\x80\x3e", 8);
     free(text);
-    assert_int_equal(seen_size, 8);
+    assert_seen_input(8, "");
 }
 
 static void test_bad_requests(void **state)
