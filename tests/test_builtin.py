@@ -80,6 +80,6 @@ def test_what_the_cards_say_of_accuracy(fresh, protos, task, file, least):
     for at in range(0, len(rows), 256):
         part = rows[at : at + 256]
         answer = classify(fresh, protos, [text for text, _ in part], task)
-        right += sum(result.label == label for result, (_, label) in zip(answer.results, part))
+        right += sum(result.label == label for result, (_, label) in zip(answer.results, part, strict=True))
     print(task, len(rows), right / len(rows))
     assert right / len(rows) >= least

@@ -45,7 +45,8 @@ def test_wrong_usage_is_exit_code_2(words):
     "words, service",
     [(("train",), "trainer"), (("watch", "x"), "aggregator"), (("runs", "list"), "aggregator"),
      (("models", "list"), "aggregator"), (("models", "export", "troll", "1", "/dev/null"), "aggregator"),
-     (("models", "import", str(DOG)), "aggregator"), (("classify", "好"), "inference"), (("explain", "好"), "inference"), (("detect", str(DOG)), "detector")],
+     (("models", "import", str(DOG)), "aggregator"), (("classify", "好"), "inference"),
+     (("explain", "好"), "inference"), (("detect", str(DOG)), "detector")],
 )  # fmt: skip
 def test_who_does_not_answer_is_named(words, service):
     nowhere = "127.0.0.1:1"

@@ -11,16 +11,16 @@ MAX_TOKENS = 200
 WHITE = {9, 10, 11, 12, 13, 32, 0xA0, 0x3000, 0xFEFF, 0x200B}
 
 
+def normal(character):
+    point = ord(character)
+    if point in WHITE:
+        return " "
+    plain = chr(point - 0xFEE0) if 0xFF01 <= point <= 0xFF5E else character
+    return plain.lower() if plain.isascii() else plain
+
+
 def normalise(text):
-    out = []
-    for character in text:
-        point = ord(character)
-        if point in WHITE:
-            character = " "
-        elif 0xFF01 <= point <= 0xFF5E:
-            character = chr(point - 0xFEE0)
-        out.append(character.lower() if character.isascii() else character)
-    return " ".join(word for word in "".join(out).split(" ") if word)
+    return " ".join(word for word in "".join(map(normal, text)).split(" ") if word)
 
 
 def clip(text):

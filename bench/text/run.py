@@ -67,8 +67,9 @@ def lines_of(command, **kwargs):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def show(name, ours, peer, unit, more_is_better, bar=""):
-    ratio = ours / peer if more_is_better else peer / ours
+def show(name, ours, peer, unit, bar=""):
+    """One row; of times the smaller is the better, of all else the larger."""
+    ratio = peer / ours if unit == "ms" else ours / peer
     say(f"  {name:<52} {ours:>12,.4g} {unit:<10} peer {peer:>12,.4g}   {ratio:6.2f} x  {bar}")
 
 
@@ -99,13 +100,13 @@ def train(python, seconds, data):
             peer = lines_of([python, HERE / "train_torch.py", data, kind, batch, seconds])[0]
             ours, _ = study(data, *shape, "--batch", batch, "--epochs", 1)
             name = f"lstm, batch {batch}, PyTorch {peer['version']} {kind}"
-            show(name, ours, peer["samples_per_s"], "samples/s", True, bar)
-            show(name, ours * length, peer["tokens_per_s"], "tokens/s", True)
+            show(name, ours, peer["samples_per_s"], "samples/s", bar)
+            show(name, ours * length, peer["tokens_per_s"], "tokens/s")
     peer = lines_of([python, HERE / "train_fasttext.py", data, HOME / "peers" / "fasttext.txt"])[0]
     for family, *options in LINEAR:
         ours, accuracy = study(data, "--family", family, *options)
-        show(f"{family}, fastText {peer['version']}", ours, peer["samples_per_s"], "samples/s", True, "bar 2")
-        show(f"{family}, accuracy on dev", accuracy, 100 * peer["accuracy"], "%", True, "bar 1")
+        show(f"{family}, fastText {peer['version']}", ours, peer["samples_per_s"], "samples/s", "bar 2")
+        show(f"{family}, accuracy on dev", accuracy, 100 * peer["accuracy"], "%", "bar 1")
 
 
 # ---- inference, ids ready ----
@@ -125,7 +126,7 @@ def infer(python, seconds):
         if row.get("family") == "lstm" and key in peer:
             engine, batch, tokens = key
             name = f"lstm {engine}, batch {batch}, {tokens} characters, ONNX Runtime {peer[key]['version']}"
-            show(name, float(row["p50_ms"]), peer[key]["ms"], "ms", False, "bar 1.25")
+            show(name, float(row["p50_ms"]), peer[key]["ms"], "ms", "bar 1.25")
 
 
 # ---- the service ----
@@ -169,8 +170,7 @@ def load(url, body, clients, seconds, *options):
     """Requests a second, p50 and p99 in milliseconds of that many connections, one request at a time each."""
     log = HOME / "peers" / "h2load.log"
     log.unlink(missing_ok=True)
-    command = ["h2load", f"-c{clients}", "-m1", f"-D{seconds}", "--warm-up-time=1", f"--log-file={log}", "-d", body,
-               *options, url]
+    command = ["h2load", f"-c{clients}", "-m1", f"-D{seconds}", "--warm-up-time=1", f"--log-file={log}", "-d", body, *options, url]
     done = subprocess.run(pinned(CLIENT_CORE, *command), capture_output=True, text=True, check=False)
     rate = re.search(r"finished in .*?, ([\d.]+) req/s", done.stdout)
     failed = re.search(r"(\d+) failed, (\d+) errored", done.stdout)
@@ -201,7 +201,8 @@ def sweep(name, url, body, seconds, *options):
 
 
 def service(python, seconds):
-    say(f"\nthe service: texts of {len(TEXT)} characters, one a call; server on core {SERVER_CORE}, h2load (and the gateway) on {CLIENT_CORE}")
+    say(f"\nthe service: texts of {len(TEXT)} characters, one a call")
+    say(f"  server on core {SERVER_CORE}, h2load (and the gateway) on core {CLIENT_CORE}")
     folder = HOME / "peers"
     (folder / "body.json").write_text(json.dumps({"text": TEXT}, ensure_ascii=False))
     (folder / "body.grpc").write_bytes(grpc_body(TEXT))
@@ -213,24 +214,40 @@ def service(python, seconds):
         command = [python, "-m", "uvicorn", f"serve_asgi:{kind}", "--port", port, "--no-access-log", "--log-level", "warning"]
         with running(SERVER_CORE, *command, MODEL=model, OMP_NUM_THREADS="1"):
             wait_ready(f"http://127.0.0.1:{port}/")
-            peer[kind] = sweep(f"{kind} ASGI, ONNX Runtime int8", f"http://127.0.0.1:{port}/predict", folder / "body.json",
-                               seconds, *json_options)
+            peer[kind] = sweep(
+                f"{kind} ASGI, ONNX Runtime int8", f"http://127.0.0.1:{port}/predict", folder / "body.json", seconds, *json_options
+            )
     grpc_port, metrics, http_port, http_metrics = (free_port() for _ in range(4))
     inference = [BIN / "bloginfer-inference", "--port", grpc_port, "--metrics-port", metrics, "--log-level", "warn"]
-    gateway = [BIN / "bloginfer-gateway", "--port", http_port, "--metrics-port", http_metrics, "--log-level", "warn",
-               "--inference", f"127.0.0.1:{grpc_port}"]
+    gateway = [
+        BIN / "bloginfer-gateway",
+        "--port",
+        http_port,
+        "--metrics-port",
+        http_metrics,
+        "--log-level",
+        "warn",
+        "--inference",
+        f"127.0.0.1:{grpc_port}",
+    ]
     with running(SERVER_CORE, *inference) as server, running(CLIENT_CORE, *gateway):
         wait_ready(f"http://127.0.0.1:{metrics}/readyz")
         wait_ready(f"http://127.0.0.1:{http_port}/healthz")
         headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
-        grpc = sweep("bloginfer, gRPC", f"http://127.0.0.1:{grpc_port}/bloginfer.v1.ClassifyService/Classify",
-                     folder / "body.grpc", seconds, *headers)
-        rest = sweep("bloginfer, REST through the gateway", f"http://127.0.0.1:{http_port}/predict", folder / "body.json",
-                     seconds, *json_options)
+        grpc = sweep(
+            "bloginfer, gRPC",
+            f"http://127.0.0.1:{grpc_port}/bloginfer.v1.ClassifyService/Classify",
+            folder / "body.grpc",
+            seconds,
+            *headers,
+        )
+        rest = sweep(
+            "bloginfer, REST through the gateway", f"http://127.0.0.1:{http_port}/predict", folder / "body.json", seconds, *json_options
+        )
         say(f"  resident memory of the inference service: {resident_mb(server.pid):.1f} MB (bar: 40 with two models)")
-    show("gRPC, 64 clients, FastAPI + ONNX Runtime int8", grpc[64], peer["fast"][64], "texts/s", True, "bar 7, and 20,000 texts/s")
-    show("gRPC, 64 clients, bare ASGI + ONNX Runtime int8", grpc[64], peer["bare"][64], "texts/s", True, "bar 4")
-    show("REST, 64 clients, FastAPI + ONNX Runtime int8", rest[64], peer["fast"][64], "texts/s", True, "bar 4")
+    show("gRPC, 64 clients, FastAPI + ONNX Runtime int8", grpc[64], peer["fast"][64], "texts/s", "bar 7, and 20,000 texts/s")
+    show("gRPC, 64 clients, bare ASGI + ONNX Runtime int8", grpc[64], peer["bare"][64], "texts/s", "bar 4")
+    show("REST, 64 clients, FastAPI + ONNX Runtime int8", rest[64], peer["fast"][64], "texts/s", "bar 4")
 
 
 def main():

@@ -1,6 +1,6 @@
 """The peers of the service, under uvicorn: POST /predict {"text"} by ONNX Runtime int8, as FastAPI and as bare ASGI.
 
-    MODEL=model-int8.onnx uvicorn serve_asgi:fast        MODEL=... uvicorn serve_asgi:bare
+MODEL=model-int8.onnx uvicorn serve_asgi:fast        MODEL=... uvicorn serve_asgi:bare
 """
 
 import json
