@@ -22,6 +22,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import rows
+
 HERE = Path(__file__).parent
 BIN = Path(os.environ["BLOGINFER_BIN"])
 HOME = Path(os.environ["BLOGINFER_HOME"])
@@ -90,7 +92,6 @@ def train(python, seconds, data):
     if not (Path(data) / "text/chnsenticorp_train.tsv").exists():
         say("training is left out: no ChnSentiCorp files in BLOGINFER_DATA")
         return
-    rows = sys.modules.get("rows") or __import__("rows")
     texts = [text for text, _ in rows.load(data)[0]]
     length = sum(len(rows.clip(text)) for text in texts) / len(texts)
     say(f"\ntraining on {len(texts)} clean ChnSentiCorp rows of {length:.1f} characters, CPU time of one thread")
