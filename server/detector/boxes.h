@@ -3,7 +3,7 @@
 #ifndef DETECTOR_BOXES_H
 #define DETECTOR_BOXES_H
 
-#include "cfg.h"
+#include "network/cfg.h"
 
 #define BOXES_MAX 300 /* objects in one answer */
 

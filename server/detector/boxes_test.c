@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #include "boxes.h"
-#include "small_model.h"
+#include "network/small_model.h"
 
 #include <math.h>
 

@@ -6,8 +6,8 @@
 
 #include "detect.h"
 #include "nn/nn.h"
-#include "picture.h"
-#include "small_model.h"
+#include "image/picture.h"
+#include "network/small_model.h"
 
 #include "bloginfer/v1/detect.pb-c.h"
 #include "grpc/health/v1/health.pb-c.h"

@@ -2,11 +2,11 @@
  * so that the memory for decoded pictures is bounded by the number of engines, too. */
 #include "detector.h"
 
-#include "image.h"
+#include "image/image.h"
 #include "metrics/metrics.h"
 #include "nn/nn.h"
-#include "resize.h"
-#include "trial.h"
+#include "image/resize.h"
+#include "executor/trial.h"
 
 #include <math.h>
 #include <pthread.h>

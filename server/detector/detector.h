@@ -7,7 +7,7 @@
 #define DETECTOR_DETECTOR_H
 
 #include "boxes.h"
-#include "loader.h"
+#include "network/loader.h"
 
 struct detector;
 

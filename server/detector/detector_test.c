@@ -7,8 +7,8 @@
 #include "detector.h"
 #include "metrics/metrics.h"
 #include "nn/nn.h"
-#include "picture.h"
-#include "small_model.h"
+#include "image/picture.h"
+#include "network/small_model.h"
 
 #include <math.h>
 #include <unistd.h>

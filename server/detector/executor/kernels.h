@@ -3,7 +3,7 @@
 #ifndef DETECTOR_KERNELS_H
 #define DETECTOR_KERNELS_H
 
-#include "cfg.h"
+#include "network/cfg.h"
 
 /* One set of kernels; compiled from the same source for each instruction set. */
 struct kernels {

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #include "nn/nn.h"
-#include "small_model.h"
+#include "network/small_model.h"
 #include "trial.h"
 
 #include <cmocka.h>

@@ -3,7 +3,7 @@
 #ifndef DETECTOR_ENGINE_H
 #define DETECTOR_ENGINE_H
 
-#include "network.h"
+#include "network/network.h"
 
 struct engine;
 
