@@ -42,6 +42,7 @@ struct conv_method {
 /* The start of every method's own struct. */
 struct conv {
     const struct conv_method *method;
+    size_t weights_size; /* bytes that the prepared layer keeps; set by prepare() */
 };
 
 #endif
