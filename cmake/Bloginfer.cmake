@@ -50,13 +50,61 @@ function(bi_program name core)
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
 
+# The instruction sets of lib/base/isa.h: what kernels are compiled for here, those with dot products of bytes apart, and
+# for each the compiler's flags and what stands for them under SIMDe.
+set(bi_isas portable)
+set(bi_vnni_isas)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  list(APPEND bi_isas avx2 avx512)
+  set(bi_vnni_isas avx2vnni avx512vnni)
+endif()
+set(bi_isa_flags_avx2 -mavx2 -mfma)
+set(bi_isa_flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512)
+set(bi_isa_flags_avx2vnni ${bi_isa_flags_avx2} -mavxvnni)
+set(bi_isa_flags_avx512vnni ${bi_isa_flags_avx512} -mavx512vnni)
+set(bi_isa_simde_portable SIMD_BYTES=16)
+set(bi_isa_simde_avx2 SIMD_BYTES=32)
+set(bi_isa_simde_avx512 SIMD_BYTES=64)
+set(bi_isa_simde_avx2vnni SIMD_BYTES=32 SIMD_VNNI)
+set(bi_isa_simde_avx512vnni SIMD_BYTES=64 SIMD_VNNI)
+
+# bi_variants(nn SOURCES kernels.c matmul.c ISAS ${bi_isas}): sources of a target that are compiled once per instruction
+# set, each with -DBI_ISA=avx2 or the like for base/simd.h. A target for tests that has been given the definition BI_SIMDE
+# before gets emulated instructions, so that all variants run on any machine.
+function(bi_variants target)
+  cmake_parse_arguments(A "" "" "SOURCES;ISAS" ${ARGN})
+  list(GET A_SOURCES 0 first)
+  get_filename_component(first ${first} NAME_WE)
+  get_target_property(definitions ${target} COMPILE_DEFINITIONS)
+  foreach(isa ${A_ISAS})
+    set(objects ${target}_${first}_${isa})
+    add_library(${objects} OBJECT ${A_SOURCES})
+    target_link_libraries(${objects} PRIVATE bi_flags)
+    target_compile_definitions(${objects} PRIVATE BI_ISA=${isa} $<TARGET_PROPERTY:${target},COMPILE_DEFINITIONS>)
+    target_include_directories(${objects} PRIVATE $<TARGET_PROPERTY:${target},INCLUDE_DIRECTORIES>)
+    target_compile_options(${objects} PRIVATE -O3 -Wno-unknown-pragmas)
+    if("BI_SIMDE" IN_LIST definitions)
+      target_compile_definitions(${objects} PRIVATE ${bi_isa_simde_${isa}})
+      target_compile_options(${objects} PRIVATE -Wno-psabi)
+    else()
+      target_compile_options(${objects} PRIVATE ${bi_isa_flags_${isa}})
+    endif()
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${objects}>)
+  endforeach()
+endfunction()
+
 # bi_test(round aggregator_core ...): round_test.c of the current folder, linked with these libraries, as a ctest.
 # Tests run in the build folder and may use BLOGINFER_SOURCE_DIR.
 function(bi_test name)
+  bi_test_of(${name} ${name}_test.c ${ARGN})
+endfunction()
+
+# bi_test_of(kernels_simde kernels_test.c nn_simde ...): the same for a source that is tested with other libraries, too.
+function(bi_test_of name source)
   if(NOT TARGET PkgConfig::cmocka)
     pkg_check_modules(cmocka REQUIRED IMPORTED_TARGET GLOBAL cmocka)
   endif()
-  add_executable(${name}_test ${name}_test.c)
+  add_executable(${name}_test ${source})
   target_link_libraries(${name}_test PRIVATE bi_flags ${ARGN} PkgConfig::cmocka)
   target_compile_definitions(${name}_test PRIVATE BLOGINFER_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name}_test)

@@ -5,40 +5,49 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct nn_kernels *best;
-
-const struct nn_kernels *nn_kernels_find(const char *isa)
-{
+static const struct nn_kernels *const kernels[ISA_N] = {
+    [ISA_PORTABLE] = &nn_kernels_portable,
 #ifdef __x86_64__
-    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-
-    if (avx512 && strcmp(isa, nn_kernels_avx512.isa) == 0)
-        return &nn_kernels_avx512;
-    if (avx2 && strcmp(isa, nn_kernels_avx2.isa) == 0)
-        return &nn_kernels_avx2;
+    [ISA_AVX2] = &nn_kernels_avx2,         [ISA_AVX2VNNI] = &nn_kernels_avx2,
+    [ISA_AVX512] = &nn_kernels_avx512,     [ISA_AVX512VNNI] = &nn_kernels_avx512,
 #endif
-    return strcmp(isa, nn_kernels_portable.isa) == 0 ? &nn_kernels_portable : NULL;
-}
+};
+
+static enum isa chosen;
 
 static void choose(void)
 {
-    static const char *const order[] = {"avx512", "avx2", "portable"};
     const char *forced = getenv("BLOGINFER_NN_ISA");
+    enum isa best = ISA_PORTABLE;
 
-    if (forced && *forced && !(best = nn_kernels_find(forced)))
+    for (enum isa isa = 0; isa < ISA_N; isa++) {
+        if (!isa_supported(isa))
+            continue;
+        best = isa;
+        if (forced && strcmp(forced, isa_name(isa)) == 0)
+            break;
+    }
+    if (forced && *forced && strcmp(forced, isa_name(best)) != 0)
         log_warn("nn_isa_unknown", log_s("isa", forced));
-    for (size_t i = 0; i < COUNT_OF(order) && !best; i++)
-        best = nn_kernels_find(order[i]);
+    chosen = best;
 }
 
-const struct nn_kernels *nn_kernels(void)
+enum isa nn_isa(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     pthread_once(&once, choose);
-    return best;
+    return chosen;
+}
+
+const struct nn_kernels *nn_kernels_find(enum isa isa)
+{
+    return isa_supported(isa) ? kernels[isa] : NULL;
+}
+
+const struct nn_kernels *nn_kernels(void)
+{
+    return kernels[nn_isa()];
 }
 
 const char *nn_kernel_isa(void)

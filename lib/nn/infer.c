@@ -3,8 +3,8 @@
  * At batch 1 a step waits for the step before it, so forward and backward take turns: the CPU starts on the one while
  * the other's last gates are still on their way. */
 #include "nn/infer.h"
+#include "base/simd.h"
 #include "nn/infer_vector.h"
-#include "nn/variant.h"
 
 #define ALWAYS static inline __attribute__((always_inline))
 
@@ -281,8 +281,8 @@ static void quantise_row(char *to, const float *x, size_t padded)
     memcpy(to, scales, sizeof scales);
 }
 
-const struct infer_kernels NN_VARIANT(infer_kernels) = {
-    .isa = NN_TEXT(NN_ISA),
+const struct infer_kernels SIMD_VARIANT(infer_kernels) = {
+    .isa = SIMD_ISA,
     .lanes = LANES,
     .fp32 = run_fp32,
     .int8 = run_int8,

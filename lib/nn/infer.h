@@ -8,7 +8,8 @@
 #ifndef NN_INFER_H
 #define NN_INFER_H
 
-#include <stdbool.h>
+#include "base/isa.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -69,7 +70,7 @@ struct infer_kernels {
 extern const struct infer_kernels infer_kernels_portable, infer_kernels_avx2, infer_kernels_avx512;
 extern const struct infer_kernels infer_kernels_avx2vnni, infer_kernels_avx512vnni;
 
-/* What goes with nn_kernels(): the same instruction set, and its dot product of bytes where the CPU has it. */
-const struct infer_kernels *infer_kernels(void);
+/* Those of an instruction set, or NULL when this CPU lacks it. */
+const struct infer_kernels *infer_kernels_find(enum isa isa);
 
 #endif

@@ -3,24 +3,15 @@
 #ifndef NN_INFER_VECTOR_H
 #define NN_INFER_VECTOR_H
 
+#include "base/simd.h"
 #include "nn/infer.h"
 
 #include <string.h>
 
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
+#define LANES (SIMD_BYTES / 4)
 
-#if defined(__AVX512F__)
-#define LANES 16
-#elif defined(__AVX2__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
-
-typedef float vf __attribute__((vector_size(4 * LANES)));
-typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+typedef float vf __attribute__((vector_size(SIMD_BYTES)));
+typedef int32_t vi __attribute__((vector_size(SIMD_BYTES)));
 
 static inline vf load(const float *p)
 {
@@ -51,7 +42,7 @@ static inline vf all(float x)
     return (vf){0} + x;
 }
 
-#if defined(__AVX512F__)
+#if SIMD_BYTES == 64
 
 static inline vf least(vf a, vf b)
 {
@@ -86,7 +77,7 @@ static inline vi dot_bytes(vi sum, const uint8_t *h, const int8_t *w)
     memcpy(&low, h, sizeof low);
     memcpy(&high, h + 4, sizeof high);
     __m512i w_low = _mm512_loadu_si512(w), w_high = _mm512_loadu_si512(w + 64);
-#ifdef __AVX512VNNI__
+#ifdef SIMD_VNNI
     __m512i s = _mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(low), w_low);
     return (vi)_mm512_dpbusd_epi32(s, _mm512_set1_epi32(high), w_high);
 #else
@@ -96,7 +87,7 @@ static inline vi dot_bytes(vi sum, const uint8_t *h, const int8_t *w)
 #endif
 }
 
-#elif defined(__AVX2__)
+#elif SIMD_BYTES == 32
 
 static inline vf least(vf a, vf b)
 {
@@ -133,7 +124,7 @@ static inline vi dot_bytes(vi sum, const uint8_t *h, const int8_t *w)
     memcpy(&low, h, sizeof low);
     memcpy(&high, h + 4, sizeof high);
     __m256i w_low = _mm256_loadu_si256((const __m256i *)w), w_high = _mm256_loadu_si256((const __m256i *)(w + 32));
-#ifdef __AVXVNNI__
+#ifdef SIMD_VNNI
     __m256i s = _mm256_dpbusd_avx_epi32((__m256i)sum, _mm256_set1_epi32(low), w_low);
     return (vi)_mm256_dpbusd_avx_epi32(s, _mm256_set1_epi32(high), w_high);
 #else

@@ -1,8 +1,8 @@
-/* kernels.c - the loops over elements. This file is compiled once per instruction set, with NN_ISA as its name and the
+/* kernels.c - the loops over elements. This file is compiled once per instruction set, with BI_ISA as its name and the
  * compiler's flags for it: separate objects and one table of pointers, rather than target_clones, whose resolvers run
  * before a sanitizer is ready. Every loop is written so that the compiler vectorises it. */
 #include "nn/kernels.h"
-#include "nn/variant.h"
+#include "base/simd.h"
 
 #include <math.h>
 #include <string.h>
@@ -350,9 +350,9 @@ static void kernel_yogi(nn_real *restrict p, const nn_real *restrict g, nn_real 
     }
 }
 
-const struct nn_kernels NN_VARIANT(nn_kernels) = {
-    .isa = NN_TEXT(NN_ISA),
-    .matmul = &NN_VARIANT(nn_matmul),
+const struct nn_kernels SIMD_VARIANT(nn_kernels) = {
+    .isa = SIMD_ISA,
+    .matmul = &SIMD_VARIANT(nn_matmul),
     .cell = kernel_cell,
     .cell_back = kernel_cell_back,
     .column_max = kernel_column_max,

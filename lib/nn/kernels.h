@@ -101,10 +101,10 @@ struct nn_kernels {
 extern const struct nn_matmul nn_matmul_portable, nn_matmul_avx2, nn_matmul_avx512;
 extern const struct nn_kernels nn_kernels_portable, nn_kernels_avx2, nn_kernels_avx512;
 
-/* What this CPU runs best, or what BLOGINFER_NN_ISA names if the CPU has it. */
+/* Those of nn_isa(). */
 const struct nn_kernels *nn_kernels(void);
 
-/* The kernels of that name, or NULL when this CPU or build lacks them. */
-const struct nn_kernels *nn_kernels_find(const char *isa);
+/* Those of an instruction set, or NULL when this CPU lacks it. */
+const struct nn_kernels *nn_kernels_find(enum isa isa);
 
 #endif

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const isas[] = {"portable", "avx2", "avx512"};
+static const enum isa isas[] = {ISA_PORTABLE, ISA_AVX2, ISA_AVX512};
 
 /* The next variant from *i on, or NULL. */
 static const struct nn_kernels *next_variant(size_t *i)
@@ -248,10 +248,15 @@ static void test_the_chosen_variant(void **state)
     const char *forced = getenv("BLOGINFER_NN_ISA");
 
     (void)state;
-    assert_non_null(nn_kernels_find(nn_kernel_isa()));
-    assert_null(nn_kernels_find("mmx"));
-    if (forced && nn_kernels_find(forced))
-        assert_string_equal(nn_kernel_isa(), forced);
+    assert_ptr_equal(nn_kernels_find(nn_isa()), nn_kernels());
+    assert_string_equal(nn_kernel_isa(), nn_kernels()->isa);
+    for (enum isa isa = 0; isa < ISA_N; isa++) {
+        assert_int_equal(nn_kernels_find(isa) != NULL, isa_supported(isa));
+        if (forced && isa_supported(isa) && strcmp(forced, isa_name(isa)) == 0)
+            assert_int_equal(nn_isa(), isa);
+        if (!forced && isa_supported(isa))
+            assert_true(nn_isa() >= isa);
+    }
 }
 
 int main(void)

@@ -4,27 +4,19 @@
  * A BLAS copies the matrix into its own layout at each call, which for the 1 to 64 rows of a step takes a sixth of the
  * time and more; here it is packed once per batch. The inner tile is the usual one (Goto and van de Geijn 2008): ROWS
  * rows by two vectors of columns, all sums in registers. */
+#include "base/simd.h"
 #include "nn/kernels.h"
-#include "nn/variant.h"
 
 #include <assert.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
-#define VECTOR_BYTES 64
-#elif defined(__AVX2__)
-#define VECTOR_BYTES 32
-#else
-#define VECTOR_BYTES 16
-#endif
-
-#define LANES   (VECTOR_BYTES / sizeof(nn_real))
+#define LANES   (SIMD_BYTES / sizeof(nn_real))
 #define COLUMNS (2 * LANES)
 #define ROWS    6 /* 12 sums, 2 of b and one of a fit the 16 registers of SSE and AVX */
 
 static_assert(COLUMNS <= NN_MAX_COLUMNS, "nn_packed_size() is too small");
 
-typedef nn_real vector __attribute__((vector_size(VECTOR_BYTES)));
+typedef nn_real vector __attribute__((vector_size(SIMD_BYTES)));
 
 static void pack(nn_real *restrict to, const nn_real *restrict b, size_t row_stride, size_t column_stride, size_t k,
                  size_t n)
@@ -64,7 +56,7 @@ static inline __attribute__((always_inline)) void tile(nn_real *c, size_t ldc, c
 #pragma GCC unroll 12
         for (size_t s = 0; s < rows * panels; s++) {
             size_t p = s / rows, r = s % rows;
-            const vector *b = __builtin_assume_aligned(packed + (p * k + i) * COLUMNS, VECTOR_BYTES);
+            const vector *b = __builtin_assume_aligned(packed + (p * k + i) * COLUMNS, SIMD_BYTES);
             sums[s][0] += a[r * lda + i] * b[0];
             sums[s][1] += a[r * lda + i] * b[1];
         }
@@ -160,7 +152,7 @@ static inline __attribute__((always_inline)) void outer_tile(nn_real *c, size_t 
     for (size_t r = 0; r < rows; r++)
         sums[r][0] = sums[r][1] = (vector){0};
     for (size_t i = 0; i < k; i++) {
-        const vector *b = __builtin_assume_aligned(panel + i * COLUMNS, VECTOR_BYTES);
+        const vector *b = __builtin_assume_aligned(panel + i * COLUMNS, SIMD_BYTES);
 #pragma GCC unroll 6
         for (size_t r = 0; r < rows; r++) {
             sums[r][0] += a[i * lda + r] * b[0];
@@ -194,7 +186,7 @@ static void outer_panel(nn_real *c, size_t ldc, const nn_real *a, size_t lda, co
 static void add_outer(nn_real *c, size_t ldc, const nn_real *a, size_t lda, const nn_real *b, size_t ldb, size_t m,
                       size_t n, size_t k)
 {
-    nn_real panel[DEPTH * COLUMNS] __attribute__((aligned(VECTOR_BYTES)));
+    nn_real panel[DEPTH * COLUMNS] __attribute__((aligned(SIMD_BYTES)));
 
     for (size_t i = 0; i < k; i += DEPTH) {
         size_t depth = k - i < DEPTH ? k - i : DEPTH;
@@ -206,4 +198,4 @@ static void add_outer(nn_real *c, size_t ldc, const nn_real *a, size_t lda, cons
     }
 }
 
-const struct nn_matmul NN_VARIANT(nn_matmul) = {pack, multiply, add_outer};
+const struct nn_matmul SIMD_VARIANT(nn_matmul) = {pack, multiply, add_outer};

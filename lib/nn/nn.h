@@ -19,6 +19,7 @@
 #define NN_NN_H
 
 #include "base/base.h"
+#include "base/isa.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -171,7 +172,10 @@ double nn_optimizer_step(struct nn_optimizer *o, nn_real *params, nn_real *grad,
 /* Makes OpenBLAS use the kernels this CPU has: when it misread the CPU, sets OPENBLAS_CORETYPE and executes the program
  * again (once). Sets one BLAS thread. Call first in main(). */
 void nn_setup_blas(char **argv);
-const char *nn_blas_core(void);  /* "Haswell", "SkylakeX", ... */
-const char *nn_kernel_isa(void); /* "avx512", "avx2" or "portable": what our own kernels run with */
+const char *nn_blas_core(void); /* "Haswell", "SkylakeX", ... */
+
+/* The best that this CPU has, or what BLOGINFER_NN_ISA names ("avx2vnni" ...) if the CPU has that. */
+enum isa nn_isa(void);
+const char *nn_kernel_isa(void); /* "avx512", "avx2" or "portable": the kernels of training that go with it */
 
 #endif

@@ -7,14 +7,9 @@
 
 #include <assert.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#ifdef __x86_64__
-#include <cpuid.h>
-#endif
 
 #define ASK_STEPS 16 /* steps of a group of texts between two questions whether to go on */
 #define ASK_TEXTS 8  /* the same for families without steps */
@@ -46,39 +41,22 @@ static const struct nn_objective no_dropout = {0};
 
 /* ---- which kernels ---- */
 
-static const struct infer_kernels *best;
-
+static const struct infer_kernels *const kernels[ISA_N] = {
+    [ISA_PORTABLE] = &infer_kernels_portable,
 #ifdef __x86_64__
-static bool has_avxvnni(void)
-{
-    unsigned a, b, c, d;
-
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
-}
+    [ISA_AVX2] = &infer_kernels_avx2,         [ISA_AVX2VNNI] = &infer_kernels_avx2vnni,
+    [ISA_AVX512] = &infer_kernels_avx512,     [ISA_AVX512VNNI] = &infer_kernels_avx512vnni,
 #endif
+};
 
-static void choose(void)
+const struct infer_kernels *infer_kernels_find(enum isa isa)
 {
-    best = &infer_kernels_portable;
-#ifdef __x86_64__
-    if (strcmp(nn_kernel_isa(), "avx512") == 0)
-        best = __builtin_cpu_supports("avx512vnni") ? &infer_kernels_avx512vnni : &infer_kernels_avx512;
-    else if (strcmp(nn_kernel_isa(), "avx2") == 0)
-        best = has_avxvnni() ? &infer_kernels_avx2vnni : &infer_kernels_avx2;
-#endif
-}
-
-const struct infer_kernels *infer_kernels(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    pthread_once(&once, choose);
-    return best;
+    return isa_supported(isa) ? kernels[isa] : NULL;
 }
 
 const char *nn_predictor_isa(void)
 {
-    return infer_kernels()->isa;
+    return kernels[nn_isa()]->isa;
 }
 
 /* ---- making one ---- */
@@ -157,7 +135,7 @@ struct status nn_predictor_new(struct nn_predictor **out, const struct nn_shape 
                                enum nn_precision precision)
 {
     struct status st = params_check(s, params);
-    struct nn_predictor head = {.shape = *s, .precision = precision, .kernels = infer_kernels()};
+    struct nn_predictor head = {.shape = *s, .precision = precision, .kernels = kernels[nn_isa()]};
     struct prepare_block block = {NULL, 0};
 
     if (!st.code && precision == NN_INT8 && !recurrent(s))

@@ -36,7 +36,7 @@ void nn_scratch_free(struct nn_scratch *scratch); /* NULL is fine */
 bool nn_predictor_run(const struct nn_predictor *p, struct nn_scratch *scratch, const struct nn_example *batch,
                       uint32_t n, float *probs, bool (*cancelled)(void *arg), void *arg);
 
-/* "avx2", "avx512vnni", ... "portable": what predictors run with, which follows nn_kernel_isa(). */
+/* "avx2", "avx512vnni", ... "portable": what predictors run with, nn_isa(). */
 const char *nn_predictor_isa(void);
 
 #endif

@@ -1,6 +1,7 @@
-/* kernels.c - plain C that the compiler vectorises; built with -O3 for each instruction set (KERNELS names the table,
- * see CMakeLists.txt). */
+/* kernels.c - plain C that the compiler vectorises; built with -O3 for each instruction set. */
 #include "kernels.h"
+
+#include "base/simd.h"
 
 #include <float.h>
 #include <math.h>
@@ -177,4 +178,4 @@ static void add(float *restrict out, const float *restrict a, const float *restr
         out[i] = a[i] + b[i];
 }
 
-const struct kernels KERNELS = {im2col, activate_rows, depthwise, maxpool, upsample, add};
+const struct kernels SIMD_VARIANT(kernels) = {im2col, activate_rows, depthwise, maxpool, upsample, add};
