@@ -25,6 +25,14 @@ struct engine {
 extern const struct engine_kind engine_openblas; /* im2col and sgemm; any CPU */
 extern const struct engine_kind engine_darknet;  /* darknet's own forward pass: the reference */
 
+/* For measuring, engine_openblas only: called after each layer that computes something, with its output (planes,
+ * cfg_shape_size() values), which may be changed. see NULL: nobody watches any more. */
+struct engine_watch {
+    void (*see)(void *ctx, size_t layer, float *values);
+    void *ctx;
+};
+void engine_openblas_watch(struct engine *e, struct engine_watch watch);
+
 const struct engine_kind *engine_kind_find(const char *name); /* NULL: there is none */
 
 /* input (3, h, w), 0..1. Cannot fail. */

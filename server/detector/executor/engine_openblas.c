@@ -24,6 +24,7 @@ struct openblas {
     float *outputs[CFG_MAX_LAYERS]; /* views into buffers; layers may share */
     float *buffers;
     float *scratch; /* columns of a band, or a padded plane */
+    struct engine_watch watch;
 };
 
 /* ---- which layer writes where ---- */
@@ -222,7 +223,14 @@ static void openblas_forward(struct engine *base, const float *picture)
             concatenate(e, e->outputs[i], l);
         else
             add(e, e->outputs[i], l);
+        if (e->watch.see)
+            e->watch.see(e->watch.ctx, i, e->outputs[i]);
     }
+}
+
+void engine_openblas_watch(struct engine *base, struct engine_watch watch)
+{
+    ((struct openblas *)base)->watch = watch;
 }
 
 static void openblas_destroy(struct engine *base)

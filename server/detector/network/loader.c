@@ -124,6 +124,34 @@ static void correct_mask(struct model *m, struct cfg *cfg)
              "instead of the cfg file's 0,1,2.");
 }
 
+/* NAME.ranges, else what ships for these weights. A file that does not fit leaves the model without ranges: only the
+ * quantised engines miss them, and say so. */
+static void load_ranges(struct model *m, const char *path)
+{
+    char file[MAX_NAME + 16], *text = NULL;
+    struct ranges *ranges = NULL;
+    size_t size = 0;
+
+    snprintf(file, sizeof file, "%s.ranges", m->name);
+    struct status st = read_file(path, file, RANGES_MAX_BYTES, &text, &size);
+    if (st.code == ST_NOT_FOUND) {
+        ranges = ranges_known(m->sha256);
+        st = status_ok();
+    } else if (!st.code) {
+        st = ranges_parse(&ranges, text, size);
+        if (!st.code && strcmp(ranges->weights, m->sha256) != 0)
+            st = status_errorf(ST_INVALID, "they were measured with other weights");
+    }
+    if (!st.code) {
+        st = network_set_ranges(m->network, ranges);
+        ranges = NULL;
+    }
+    if (st.code)
+        log_warn("ranges_ignored", log_s("file", file), log_s("reason", st.msg));
+    free(ranges);
+    free(text);
+}
+
 static struct status load_network(struct model *m, const char *path)
 {
     struct cfg *cfg = NULL;
@@ -143,7 +171,10 @@ static struct status load_network(struct model *m, const char *path)
     sha256(data, size, digest);
     hex_encode(digest, sizeof digest, m->sha256);
     correct_mask(m, cfg);
-    return status_prefix(network_new(&m->network, cfg, (uint8_t *)data, size), "%s", file);
+    st = status_prefix(network_new(&m->network, cfg, (uint8_t *)data, size), "%s", file);
+    if (!st.code)
+        load_ranges(m, path);
+    return st;
 }
 
 static float default_threshold(const char *name)

@@ -16,7 +16,8 @@ struct model {
 };
 
 /* Looks for NAME.cfg, NAME.weights and NAME.names (else coco.names), each on its own, in the folders of `path`,
- * separated by colons; the first hit counts. ST_NOT_FOUND, ST_INVALID: the message may go to clients, since it names
+ * separated by colons; the first hit counts. NAME.ranges is
+ * optional (ranges.h). ST_NOT_FOUND, ST_INVALID: the message may go to clients, since it names
  * files without their folders. ST_INVALID for a name that is not a plain file name, too. */
 struct status loader_load(struct model **out, const char *name, const char *path);
 void model_free(struct model *m);

@@ -96,6 +96,18 @@ struct status network_new(struct network **out, struct cfg *cfg, uint8_t *file, 
     return st;
 }
 
+struct status network_set_ranges(struct network *net, struct ranges *ranges)
+{
+    if (ranges && ranges->n_layers != net->cfg->n_layers) {
+        size_t n = ranges->n_layers;
+        free(ranges);
+        return status_errorf(ST_INVALID, "ranges of %zu layers, the cfg has %zu", n, net->cfg->n_layers);
+    }
+    free(net->ranges);
+    net->ranges = ranges;
+    return status_ok();
+}
+
 void network_drop_file(struct network *net)
 {
     free(net->file);
@@ -108,6 +120,7 @@ void network_free(struct network *net)
         return;
     network_drop_file(net);
     free(net->block);
+    free(net->ranges);
     free(net->cfg);
     free(net);
 }
