@@ -138,7 +138,7 @@ static void make_metrics(struct detector *d)
 struct status detector_open(struct detector **out, const struct detector_config *config)
 {
     if (strcmp(config->engine, "auto") != 0 && !engine_kind_find(config->engine))
-        return status_errorf(ST_INVALID, "engine \"%.40s\": auto, openblas or darknet is needed", config->engine);
+        return status_errorf(ST_INVALID, "engine \"%.40s\": auto, fp32, openblas or darknet is needed", config->engine);
     if (config->n_engines < 1 || config->n_engines > MAX_ENGINES)
         return status_errorf(ST_INVALID, "%lld engines: 1 to %d are possible", (long long)config->n_engines,
                              MAX_ENGINES);

@@ -24,7 +24,7 @@ static const struct config_option options[] = {
     {"home", CONFIG_STR, AT(home), "var", "the folder that ./bloginfer fetch fills", 0, 0, NULL},
     {"model", CONFIG_STR, AT(model), "yolov3-tiny", "name of the model's files", 0, 0, NULL},
     {"threshold", CONFIG_FLOAT, AT(threshold), "0", "lowest confidence reported; 0: the model's own", 0, 1, NULL},
-    {"engine", CONFIG_ENUM, AT(engine), "auto", "what computes the network", 0, 0, "auto|openblas|darknet"},
+    {"engine", CONFIG_ENUM, AT(engine), "auto", "what computes the network", 0, 0, "auto|fp32|openblas|darknet"},
     {"networks", CONFIG_INT, AT(networks), "0", "pictures at once; 0: one for each worker thread", 0, 64, NULL},
     {"max-image-bytes", CONFIG_INT, AT(max_image_bytes), "10485760", "largest image file", 1024, 1 << 28, NULL},
     {"max-pixels", CONFIG_INT, AT(max_pixels), "40000000", "most pixels in an image", 1024, 400000000, NULL},

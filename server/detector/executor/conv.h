@@ -37,6 +37,11 @@ struct conv_method {
     size_t (*scratch_size)(const struct conv *c);
     void (*run)(const struct conv *c, const struct conv_io *io); /* one thread; any number of runs at once */
     void (*destroy)(struct conv *c);
+
+    /* NULL, or: only the rows y0 .. y1-1 of the output. Then the tensors of io may be rings (tensor.h), as deep as these
+     * rows need; the plan sees to it that the rows to write do not wrap around in out, nor in add or, for a
+     * pointwise convolution, in in. */
+    void (*run_rows)(const struct conv *c, const struct conv_io *io, size_t y0, size_t y1);
 };
 
 /* The start of every method's own struct. */
@@ -44,5 +49,9 @@ struct conv {
     const struct conv_method *method;
     size_t weights_size; /* bytes that the prepared layer keeps; set by prepare() */
 };
+
+/* All methods, NULL at the end (conv_methods.c). Of those that read the input's type and support the layer, the plan
+ * keeps the fastest; the last one, which supports everything, only where it is the only one. */
+extern const struct conv_method *const conv_methods[];
 
 #endif

@@ -5,7 +5,7 @@
 
 const struct engine_kind *engine_kind_find(const char *name)
 {
-    static const struct engine_kind *const kinds[] = {&engine_openblas, &engine_darknet, NULL};
+    static const struct engine_kind *const kinds[] = {&engine_fp32, &engine_openblas, &engine_darknet, NULL};
     const struct engine_kind *const *kind = kinds;
 
     while (*kind && strcmp((*kind)->name, name) != 0)

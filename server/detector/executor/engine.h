@@ -24,6 +24,7 @@ struct engine {
 
 extern const struct engine_kind engine_openblas; /* im2col and sgemm; any CPU */
 extern const struct engine_kind engine_darknet;  /* darknet's own forward pass: the reference */
+extern const struct engine_kind engine_fp32;     /* our own kernels, in floats */
 
 /* For measuring, engine_openblas only: called after each layer that computes something, with its output (planes,
  * cfg_shape_size() values), which may be changed. see NULL: nobody watches any more. */

@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "nn/nn.h"
 #include "network/small_model.h"
+#include "nn/nn.h"
 #include "trial.h"
 
 #include <cmocka.h>
@@ -13,17 +13,28 @@
 #define N_THREADS 4
 #define N_ROUNDS  50
 
-static void test_openblas_computes_what_darknet_computes(void **state)
+static void computes_what_darknet_computes(const struct engine_kind *kind)
 {
     struct network *net = small_network();
     struct trial t;
-    (void)state;
-    struct status st = trial_run(&engine_openblas, net, &t);
+    struct status st = trial_run(kind, net, &t);
     if (st.code)
         fail_msg("%s", st.msg);
     assert_true(t.compared); /* Debian's darknet belongs to the packages of the build */
     assert_true(t.error <= TRIAL_TOLERANCE && t.forward_seconds > 0);
     network_free(net);
+}
+
+static void test_openblas_computes_what_darknet_computes(void **state)
+{
+    (void)state;
+    computes_what_darknet_computes(&engine_openblas);
+}
+
+static void test_fp32_computes_what_darknet_computes(void **state)
+{
+    (void)state;
+    computes_what_darknet_computes(&engine_fp32);
 }
 
 static const struct engine_kind wrong_engine;
@@ -63,6 +74,7 @@ static void test_trial_refuses_a_wrong_engine(void **state)
 static float *inputs[N_THREADS], *wanted[N_THREADS];
 
 struct job {
+    const struct engine_kind *kind;
     struct network *net;
     int first;
     int n_wrong;
@@ -74,7 +86,7 @@ static void *run(void *arg)
     struct engine *e;
     size_t n = cfg_shape_size(j->net->cfg->layers[j->net->cfg->head_layer[1]].out);
 
-    or_die(engine_openblas.create(&e, j->net));
+    or_die(j->kind->create(&e, j->net));
     for (int i = 0; i < N_ROUNDS; i++) {
         int k = (j->first + i) % N_THREADS;
         engine_forward(e, inputs[k]);
@@ -84,7 +96,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-static void test_engines_of_one_network_do_not_disturb_each_other(void **state)
+static void run_in_threads(const struct engine_kind *kind)
 {
     struct network *net = small_network();
     size_t n_in = cfg_shape_size(net->cfg->input),
@@ -93,9 +105,9 @@ static void test_engines_of_one_network_do_not_disturb_each_other(void **state)
     struct rng rng;
     struct job jobs[N_THREADS];
     pthread_t threads[N_THREADS];
-    (void)state;
+
     rng_init(&rng, 3);
-    assert_int_equal(engine_openblas.create(&e, net).code, ST_OK);
+    assert_int_equal(kind->create(&e, net).code, ST_OK);
     for (int k = 0; k < N_THREADS; k++) {
         inputs[k] = xcalloc(n_in, sizeof(float));
         wanted[k] = xcalloc(n_out, sizeof(float));
@@ -106,7 +118,7 @@ static void test_engines_of_one_network_do_not_disturb_each_other(void **state)
     }
     engine_free(e);
     for (int k = 0; k < N_THREADS; k++) {
-        jobs[k] = (struct job){net, k, 0};
+        jobs[k] = (struct job){kind, net, k, 0};
         threads[k] = thread_start("engine", 0, run, &jobs[k]);
     }
     for (int k = 0; k < N_THREADS; k++) {
@@ -118,6 +130,13 @@ static void test_engines_of_one_network_do_not_disturb_each_other(void **state)
         free(wanted[k]);
     }
     network_free(net);
+}
+
+static void test_engines_of_one_network_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    run_in_threads(&engine_openblas);
+    run_in_threads(&engine_fp32);
 }
 
 static void test_names(void **state)
@@ -134,6 +153,7 @@ int main(int argc, char **argv)
     nn_setup_blas(argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_openblas_computes_what_darknet_computes),
+        cmocka_unit_test(test_fp32_computes_what_darknet_computes),
         cmocka_unit_test(test_trial_refuses_a_wrong_engine),
         cmocka_unit_test(test_engines_of_one_network_do_not_disturb_each_other),
         cmocka_unit_test(test_names),

@@ -6,23 +6,25 @@
 
 #include "base/base.h"
 
-/* Every pixel starts at a multiple of so many elements, and the elements between c and the next pixel may be read and
- * written freely (only not in a slice of a wider tensor, whose neighbours are other channels). */
+/* Every pixel starts at a multiple of so many elements, in slices, too, and the elements from c up to the next such
+ * multiple may be read and written freely: nobody relies on what they hold. */
 #define TENSOR_ALIGN 16
 
 enum tensor_type {
     TENSOR_F32,
-    TENSOR_BF16, /* the upper half of a float */
-    TENSOR_S16,  /* scale * q, |q| <= TENSOR_S16_MAX: for CPUs that multiply pairs of 16-bit integers (AVX2) */
-    TENSOR_U8,   /* scale * (q - zero), 0 <= q <= 255: for CPUs that multiply groups of four bytes (VNNI) */
+    TENSOR_BF16,    /* the upper half of a float */
+    TENSOR_S16,     /* scale * q, |q| <= TENSOR_S16_MAX: for CPUs that multiply pairs of 16-bit integers (AVX2) */
+    TENSOR_U8,      /* scale * (q - zero), 0 <= q <= 255: for CPUs that multiply groups of four bytes (VNNI) */
+    TENSOR_PICTURE, /* the one that is not channels last: the network's input, floats (c, h, w) without gaps */
 };
 
 #define TENSOR_S16_MAX 2047 /* 12 bits: leaves the sums of a convolution room in 32 */
 
 struct tensor {
-    void *data; /* 64-byte aligned, but for slices */
+    void *data; /* aligned to TENSOR_ALIGN elements */
     size_t h, w, c;
     size_t stride; /* elements from a pixel to the next, >= c; rows follow one another without a gap */
+    size_t ring;   /* 0, or only so many rows are kept: row y lies where row y % ring does (see conv.h, run_rows) */
     enum tensor_type type;
     float scale; /* quantised types only */
     int32_t zero;
@@ -30,8 +32,15 @@ struct tensor {
 
 static inline size_t tensor_type_size(enum tensor_type type)
 {
-    static const size_t sizes[] = {[TENSOR_F32] = 4, [TENSOR_BF16] = 2, [TENSOR_S16] = 2, [TENSOR_U8] = 1};
+    static const size_t sizes[] = {
+        [TENSOR_F32] = 4, [TENSOR_BF16] = 2, [TENSOR_S16] = 2, [TENSOR_U8] = 1, [TENSOR_PICTURE] = 4};
     return sizes[type];
+}
+
+/* Where row y starts. Not for pictures. */
+static inline char *tensor_row(const struct tensor *t, size_t y)
+{
+    return (char *)t->data + (t->ring ? y % t->ring : y) * t->w * t->stride * tensor_type_size(t->type);
 }
 
 #endif

@@ -1,0 +1,67 @@
+/* direct_tiles.c - the register tiles of the direct convolution; built once for each instruction set. The shapes: at least
+ * 8 sums in flight hide the latency of two multiply-add units; 6 x 2 vectors fill the 16 registers of AVX2, 6 x 4 and
+ * 8 x 3 the 32 of AVX-512. */
+#include "direct.h"
+
+/* Constant MR and NV make every loop below disappear, and the arrays become registers. */
+#define TILE_LOOP _Pragma("GCC unroll 8") for
+
+static inline __attribute__((always_inline)) void tile_run(const struct direct_tile *t, const int mr, const int nv)
+{
+    const size_t block = (size_t)nv * VEC_LANES;
+    vec sums[DIRECT_MAX_PIXELS][DIRECT_MAX_BLOCKS];
+
+    TILE_LOOP(int r = 0; r < mr; r++)
+    TILE_LOOP(int v = 0; v < nv; v++)
+    sums[r][v] = vec_load(t->first ? t->bias + v * VEC_LANES : t->partial + (size_t)r * block + (size_t)v * VEC_LANES);
+    const float *w = t->weights;
+    for (size_t tap = 0; tap < t->n_taps; tap++) {
+        const float *in[DIRECT_MAX_PIXELS];
+        TILE_LOOP(int r = 0; r < mr; r++)
+        in[r] = t->pixels[tap * t->table_stride + (size_t)r];
+        for (size_t k = 0; k < t->n_channels; k++, w += block) {
+            vec b[DIRECT_MAX_BLOCKS];
+            TILE_LOOP(int v = 0; v < nv; v++)
+            b[v] = vec_load(w + v * VEC_LANES);
+            TILE_LOOP(int r = 0; r < mr; r++)
+            {
+                vec a = vec_set(in[r][k]);
+                TILE_LOOP(int v = 0; v < nv; v++)
+                sums[r][v] += a * b[v];
+            }
+        }
+    }
+    if (!t->last) {
+        TILE_LOOP(int r = 0; r < mr; r++)
+        TILE_LOOP(int v = 0; v < nv; v++)
+        vec_store(t->partial + (size_t)r * block + (size_t)v * VEC_LANES, sums[r][v]);
+        return;
+    }
+    const size_t out_size = tensor_type_size(t->epilogue->out.type), add_size = tensor_type_size(t->epilogue->add.type);
+    TILE_LOOP(int r = 0; r < mr; r++)
+    {
+        if ((size_t)r < t->n_pixels)
+            TILE_LOOP(int v = 0; v < nv; v++)
+        vec_finish(t->out + (size_t)r * t->out_stride + (size_t)v * VEC_LANES * out_size,
+                   t->add + (size_t)r * t->add_stride + (size_t)v * VEC_LANES * add_size, sums[r][v], t->epilogue);
+    }
+}
+
+#define TILE(mr, nv)                                                                                                   \
+    static void tile_##mr##x##nv(const struct direct_tile *t)                                                          \
+    {                                                                                                                  \
+        tile_run(t, mr, nv);                                                                                           \
+    }
+
+#if VEC_LANES == 16
+TILE(8, 1)
+TILE(8, 2)
+TILE(8, 3)
+TILE(6, 4)
+const struct direct_tiles SIMD_VARIANT(direct_tiles) = {
+    VEC_LANES, 4, {8, 8, 8, 6}, {tile_8x1, tile_8x2, tile_8x3, tile_6x4}};
+#else
+TILE(8, 1)
+TILE(6, 2)
+const struct direct_tiles SIMD_VARIANT(direct_tiles) = {VEC_LANES, 2, {8, 6}, {tile_8x1, tile_6x2}};
+#endif

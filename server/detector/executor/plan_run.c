@@ -1,0 +1,114 @@
+/* plan_run.c - see plan_run.h. */
+#include "plan_run.h"
+
+#include "layers.h"
+
+#include <stdlib.h>
+
+struct plan_run {
+    struct plan *plan;
+    const struct layers *layers;
+    struct tensor *tensors; /* the plan's, with their memory */
+    char *pool, *scratch;
+    float *heads[CFG_MAX_HEADS];
+};
+
+static void bind_tensors(struct plan_run *r)
+{
+    const struct plan *p = r->plan;
+
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        const struct plan_tensor *t = &p->tensors[i];
+        bool is_root = t->root == (int)i;
+        r->tensors[i] = t->t;
+        r->tensors[i].data = r->pool + p->tensors[t->root].offset + (is_root ? 0 : t->offset);
+    }
+}
+
+struct plan_run *plan_run_new(struct plan *p)
+{
+    struct plan_run *r = xcalloc(1, sizeof *r);
+    const struct cfg *c = p->net->cfg;
+
+    r->plan = plan_acquire(p);
+    r->layers = layers_get();
+    r->tensors = xcalloc(p->n_tensors, sizeof *r->tensors);
+    r->pool = xaligned(p->pool_size, 1);
+    r->scratch = xaligned(p->scratch_size + 1, 1);
+    for (size_t i = 0; i < c->n_heads; i++)
+        r->heads[i] = xaligned(cfg_shape_size(c->layers[c->head_layer[i]].out), sizeof(float));
+    bind_tensors(r);
+    return r;
+}
+
+void plan_run_free(struct plan_run *r)
+{
+    if (!r)
+        return;
+    for (size_t i = 0; i < CFG_MAX_HEADS; i++)
+        free(r->heads[i]);
+    free(r->scratch);
+    free(r->pool);
+    free(r->tensors);
+    plan_release(r->plan);
+    free(r);
+}
+
+static void run_step(struct plan_run *r, const struct plan_step *s)
+{
+    const struct tensor *in = &r->tensors[s->in], *add = s->add < 0 ? NULL : &r->tensors[s->add];
+    struct tensor *out = s->out < 0 ? NULL : &r->tensors[s->out];
+    const struct cfg_layer *l = plan_layer(r->plan, s->layer);
+
+    switch (s->op) {
+    case PLAN_CONV:
+        s->conv->method->run(s->conv, &(struct conv_io){in, add, out, r->scratch});
+        break;
+    case PLAN_MAXPOOL:
+        r->layers->maxpool(out, in, l->size, l->stride, l->pad, 0, out->h);
+        break;
+    case PLAN_UPSAMPLE:
+        r->layers->upsample(out, in, l->stride, 0, out->h);
+        break;
+    case PLAN_ADD:
+        r->layers->add(out, in, add, plan_slope(l->activation), 0, out->h);
+        break;
+    case PLAN_CONVERT:
+        r->layers->convert(out, in, 0, out->h);
+        break;
+    case PLAN_LOGISTIC:
+        r->layers->logistic(out, 0, out->h);
+        break;
+    case PLAN_PICTURE:
+        r->layers->from_picture(out, in->data, 0, out->h);
+        break;
+    case PLAN_HEAD:
+        r->layers->to_planes(r->heads[s->head], in);
+        break;
+    }
+}
+
+void plan_run_watched(struct plan_run *r, const float *picture, const struct plan_watch *watch)
+{
+    r->tensors[0].data = (float *)picture; /* only read */
+    for (size_t i = 0; i < r->plan->n_steps; i++) {
+        run_step(r, &r->plan->steps[i]);
+        if (watch)
+            watch->after(watch->ctx, i);
+    }
+}
+
+void plan_run_forward(struct plan_run *r, const float *picture)
+{
+    plan_run_watched(r, picture, NULL);
+}
+
+const float *plan_run_head(const struct plan_run *r, size_t head)
+{
+    return r->heads[head];
+}
+
+const struct tensor *plan_run_tensor(const struct plan_run *r, int tensor)
+{
+    return &r->tensors[tensor];
+}
