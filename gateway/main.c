@@ -9,7 +9,7 @@
 
 struct settings {
     char *listen, *inference, *detector, *aggregator, *trainer, *tls_ca, *tls_cert, *tls_key, *log_level;
-    int64_t port, metrics_port, threads, connections, deadline_ms, max_image_bytes, drain_wait_ms;
+    int64_t port, metrics_port, threads, connections, deadline_ms, max_image_bytes, max_bodies_mb, drain_wait_ms;
     bool model_control;
 };
 
@@ -26,6 +26,8 @@ static const struct config_option options[] = {
     {"connections", CONFIG_INT, AT(connections), "128", "connections that are open at once, a thread each", 4, 16384},
     {"deadline-ms", CONFIG_INT, AT(deadline_ms), "10000", "time for a request, backends included", 1, 600000},
     {"max-image-bytes", CONFIG_INT, AT(max_image_bytes), "10485760", "largest picture, decoded", 1024, 67108864},
+    {"max-bodies-mb", CONFIG_INT, AT(max_bodies_mb), "64", "MiB of all bodies in memory at once; over it 503", 1,
+     65536},
     {"model-control", CONFIG_BOOL, AT(model_control), "false",
      "callers may load and unload models below /v2/repository"},
     {"drain-wait-ms", CONFIG_INT, AT(drain_wait_ms), "0", "how long to serve on after readiness went off", 0, 60000},
@@ -87,7 +89,7 @@ static struct status start_http(struct http_server **out, const struct settings 
         .connections = s->connections,
         .service = g,
         .arena_limit = (size_t)s->max_image_bytes + ((size_t)8 << 20),
-        .max_bodies = (size_t)64 << 20,
+        .max_bodies = (size_t)s->max_bodies_mb << 20,
         .observer = metrics_observe_http,
         .plain_errors = "/v2",
     };
