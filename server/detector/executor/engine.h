@@ -35,6 +35,7 @@ struct engine_watch {
 void engine_openblas_watch(struct engine *e, struct engine_watch watch);
 
 const struct engine_kind *engine_kind_find(const char *name); /* NULL: there is none */
+const struct engine_kind *engine_kind_at(size_t i);           /* all of them, the reference last; NULL: no more */
 
 /* input (3, h, w), 0..1. Cannot fail. */
 void engine_forward(struct engine *e, const float *input);
