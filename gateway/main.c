@@ -54,15 +54,15 @@ static struct status connect_backend(struct backend *b, const struct settings *s
 
 static const struct http_route own_routes[] = {
     {"POST", "/predict", predict_post, PREDICT_MAX_BODY, .light = true},
-    {"POST", "/explain", explain_post, PREDICT_MAX_BODY},
-    {"POST", "/api/object_detection", detect_post, 0},
-    {"GET", "/api/status", status_show, 0},
-    {"GET", "/healthz", status_healthz, 0},
-    {"GET", "/readyz", status_readyz, 0},
-    {"GET", "/", pages_get, 0},
-    {"GET", "/docs", pages_get, 0},
-    {"GET", "/openapi.json", pages_get, 0},
-    {"GET", "/static/{name}", pages_get, 0},
+    {"POST", "/explain", explain_post, PREDICT_MAX_BODY, .light = true},
+    {"POST", "/api/object_detection", detect_post, 0, .light = true},
+    {"GET", "/api/status", status_show, 0, .light = true},
+    {"GET", "/healthz", status_healthz, 0, .light = true},
+    {"GET", "/readyz", status_readyz, 0, .light = true},
+    {"GET", "/", pages_get, 0, .light = true},
+    {"GET", "/docs", pages_get, 0, .light = true},
+    {"GET", "/openapi.json", pages_get, 0, .light = true},
+    {"GET", "/static/{name}", pages_get, 0, .light = true},
 };
 
 /* Ours and those of /v2, with the size of a picture as it is configured. */

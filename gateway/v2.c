@@ -285,18 +285,18 @@ static struct status unload_post(struct http_call *call)
 }
 
 const struct http_route v2_routes[] = {
-    {"GET", "/v2", server_get, 0},
-    {"GET", "/v2/health/live", live_get, 0},
-    {"GET", "/v2/health/ready", ready_get, 0},
-    {"GET", "/v2/models", models_get, 0},
-    {"GET", "/v2/models/{model}", model_get, 0},
-    {"GET", "/v2/models/{model}/ready", model_ready_get, 0},
-    {"POST", "/v2/models/{model}/infer", infer_post, MAX_INFER},
-    {"GET", "/v2/models/{model}/versions/{version}", model_get, 0},
-    {"GET", "/v2/models/{model}/versions/{version}/ready", model_ready_get, 0},
-    {"POST", "/v2/models/{model}/versions/{version}/infer", infer_post, MAX_INFER},
-    {"POST", "/v2/repository/index", index_post, MAX_CONTROL},
-    {"POST", "/v2/repository/models/{model}/load", load_post, MAX_CONTROL},
-    {"POST", "/v2/repository/models/{model}/unload", unload_post, MAX_CONTROL},
+    {"GET", "/v2", server_get, 0, .light = true},
+    {"GET", "/v2/health/live", live_get, 0, .light = true},
+    {"GET", "/v2/health/ready", ready_get, 0, .light = true},
+    {"GET", "/v2/models", models_get, 0, .light = true},
+    {"GET", "/v2/models/{model}", model_get, 0, .light = true},
+    {"GET", "/v2/models/{model}/ready", model_ready_get, 0, .light = true},
+    {"POST", "/v2/models/{model}/infer", infer_post, MAX_INFER, .light = true},
+    {"GET", "/v2/models/{model}/versions/{version}", model_get, 0, .light = true},
+    {"GET", "/v2/models/{model}/versions/{version}/ready", model_ready_get, 0, .light = true},
+    {"POST", "/v2/models/{model}/versions/{version}/infer", infer_post, MAX_INFER, .light = true},
+    {"POST", "/v2/repository/index", index_post, MAX_CONTROL, .light = true},
+    {"POST", "/v2/repository/models/{model}/load", load_post, MAX_CONTROL, .light = true},
+    {"POST", "/v2/repository/models/{model}/unload", unload_post, MAX_CONTROL, .light = true},
 };
 const size_t v2_n_routes = COUNT_OF(v2_routes);

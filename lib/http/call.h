@@ -60,7 +60,8 @@ void http_call_fail(struct http_call *call, const struct status *st);
 
 struct pool;
 
-struct pool *pool_new(size_t n_threads, size_t queue);
+/* At most n_running at once. n_threads: for those that are not light, 0: there are none, else n_running. */
+struct pool *pool_new(size_t n_running, size_t n_threads, size_t queue);
 
 /* Runs the call, on one of the threads or (a light one) here, and returns when it is done; false at once when the
  * queue is full. */

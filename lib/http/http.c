@@ -418,6 +418,15 @@ static void set_defaults(struct http_config *c)
     c->max_bodies = c->max_bodies ? c->max_bodies : (size_t)256 << 20;
 }
 
+/* For handlers that are not light. */
+static size_t n_handler_threads(const struct http_config *c)
+{
+    for (size_t i = 0; i < c->n_routes; i++)
+        if (!c->routes[i].light)
+            return (size_t)c->threads;
+    return 0;
+}
+
 static struct mg_context *start_civetweb(struct http_server *s)
 {
     static const struct mg_callbacks callbacks = {
@@ -480,7 +489,7 @@ struct status http_start(struct http_server **out, const struct http_config *con
     if (gethostname(s->host, sizeof s->host - 1) || !s->host[0])
         snprintf(s->host, sizeof s->host, "localhost");
     s->guard = guard_new((size_t)s->config.connections);
-    s->pool = pool_new((size_t)s->config.threads, (size_t)s->config.threads * 4);
+    s->pool = pool_new((size_t)s->config.threads, n_handler_threads(&s->config), (size_t)s->config.threads * 4);
     mg_init_library(0);
     s->mg = start_civetweb(s);
     if (!s->mg) {

@@ -1,4 +1,4 @@
-/* pool.c - who runs a handler and when, see call.h. At most n_threads run at once, in the order of their arrival. The
+/* pool.c - who runs a handler and when, see call.h. At most max_running run at once, in the order of their arrival. The
  * threads here are not civetweb's, because those have 100 KiB of stack; a handler that is content with that (a light
  * one) runs on civetweb's thread of its connection once it is its turn, which saves handing it over and back. */
 #include "http/call.h"
@@ -14,7 +14,7 @@ struct queue {
 };
 
 struct pool {
-    size_t n_threads;
+    size_t max_running, n_threads;
     size_t limit; /* of calls that wait */
     pthread_t *threads;
     pthread_mutex_t mu; /* guards all below */
@@ -47,7 +47,7 @@ static struct http_call *pop(struct queue *q)
 /* Lets as many begin as may run. */
 static void dispatch_locked(struct pool *p)
 {
-    while (p->waiting.first && p->n_running < p->n_threads) {
+    while (p->waiting.first && p->n_running < p->max_running) {
         struct http_call *call = pop(&p->waiting);
 
         p->n_waiting--;
@@ -94,11 +94,11 @@ static void *pool_thread(void *arg)
     return NULL;
 }
 
-struct pool *pool_new(size_t n_threads, size_t queue)
+struct pool *pool_new(size_t n_running, size_t n_threads, size_t queue)
 {
     struct pool *p = xcalloc(1, sizeof *p);
 
-    *p = (struct pool){.n_threads = n_threads, .limit = queue};
+    *p = (struct pool){.max_running = n_running, .n_threads = n_threads, .limit = queue};
     p->waiting.last = &p->waiting.first;
     p->ready.last = &p->ready.first;
     pthread_mutex_init(&p->mu, NULL);
@@ -114,7 +114,7 @@ bool pool_run(struct pool *p, struct http_call *call)
     bool room;
 
     pthread_mutex_lock(&p->mu);
-    room = p->n_waiting < p->limit || p->n_running < p->n_threads;
+    room = p->n_waiting < p->limit || p->n_running < p->max_running;
     if (room) {
         push(&p->waiting, call);
         p->n_waiting++;

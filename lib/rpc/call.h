@@ -2,7 +2,7 @@
  *
  * A completion-queue tag is the call with its next step as a function. Unary calls (and health's watches) live on
  * the server's queue, where any poller may run a step, and go when their last reference does: one for the owner
- * and one for each batch under way. A stream has a queue of its own that only the handler's (opener's) thread
+ * and one for each batch under way, or for the list of those whose end is not watched yet. A stream has a queue of its own that only the handler's (opener's) thread
  * drives, so its steps need no lock; rpc_wake() reaches it by posting an empty batch. */
 #ifndef RPC_CALL_H
 #define RPC_CALL_H
@@ -19,6 +19,14 @@ struct method;
 struct tag {
     void (*done)(struct rpc_call *call, bool ok);
     struct rpc_call *call;
+};
+
+/* Whether a server learns that a call is over before it has answered it. A call that a poller answers before it sleeps
+ * cannot use that, and asks for it together with its answer instead: one batch less. */
+enum watching {
+    WATCHED,
+    UNWATCHED, /* in its poller's list, see serve_watch() */
+    ANSWERED_UNWATCHED,
 };
 
 struct trailer {
@@ -45,7 +53,7 @@ struct rpc_call {
     grpc_call_details details;  /* calls of unknown methods only */
     int cancelled_flag;         /* gRPC writes it before the `closed` step */
     atomic_bool cancelled;
-    atomic_int refs;
+    atomic_int refs, watch; /* watch: enum watching */
     struct tag arrived, closed, answered;
     struct trailer trailers[RPC_MAX_TRAILERS];
     size_t n_trailers;
@@ -53,7 +61,7 @@ struct rpc_call {
     ProtobufCMessage *reply; /* unary: what the handler fills */
     void *state;             /* health's watch */
     void (*on_closed)(struct rpc_call *call);
-    struct rpc_call *prev, *next; /* streams: in the server's list */
+    struct rpc_call *prev, *next; /* streams: in the server's list; next: in a poller's list, too */
     pthread_t thread;
     struct status refused; /* a stream over its limit: answered by this, without its handler */
 

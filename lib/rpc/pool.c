@@ -2,6 +2,7 @@
 #include "rpc/pool.h"
 
 #include "rpc/account.h"
+#include "rpc/call.h"
 
 #include <stdlib.h>
 
@@ -18,6 +19,7 @@ static struct rpc_call *pop(struct pool *p)
         call = p->ring[p->first];
         p->first = (p->first + 1) % p->cap;
         p->n--;
+        p->n_bytes -= call->bytes_in;
         account_queued(-1);
     }
     pthread_mutex_unlock(&p->mu);
@@ -50,8 +52,9 @@ bool pool_push(struct pool *p, struct rpc_call *call)
     bool room;
 
     pthread_mutex_lock(&p->mu);
-    room = p->n < p->cap;
+    room = p->n < p->cap && (!p->n || p->n_bytes + call->bytes_in <= POOL_MAX_BYTES);
     if (room) {
+        p->n_bytes += call->bytes_in;
         p->ring[(p->first + p->n++) % p->cap] = call;
         account_queued(1);
         if (p->n_idle > 0) {

@@ -1,4 +1,4 @@
-/* pool.h - worker threads behind a bounded queue of unary calls. */
+/* pool.h - worker threads behind a queue of unary calls, bounded in their number and in the bytes of their requests. */
 #ifndef RPC_POOL_H
 #define RPC_POOL_H
 
@@ -7,6 +7,8 @@
 #include <stdbool.h>
 
 struct rpc_call;
+
+#define POOL_MAX_BYTES ((size_t)128 << 20) /* that wait, unless it is one call alone */
 
 struct pool {
     void (*run)(struct rpc_call *call);
@@ -17,7 +19,8 @@ struct pool {
     pthread_cond_t changed;
     struct rpc_call **ring;
     size_t cap, first, n;
-    int n_idle; /* threads that wait, less those that were woken already */
+    size_t n_bytes; /* of the requests that wait */
+    int n_idle;     /* threads that wait, less those that were woken already */
     bool stopping;
 };
 

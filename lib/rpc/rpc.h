@@ -31,7 +31,7 @@
  * bytes) and bloginfer_rpc_client_calls_total, and logs every failed call as a line (every call at the debug level).
  *
  * Threads: pollers inside the library (one for two CPUs, at most 4) and one thread for the input of all clients; unary
- * handlers run on `workers` threads behind a bounded queue (full: RESOURCE_EXHAUSTED at once); a streaming handler has
+ * handlers run on `workers` threads behind a queue of bounded length and bytes (full: RESOURCE_EXHAUSTED at once); a streaming handler has
  * a thread of its own, at most max_streams at once. A deferred handler holds no thread while its answer is pending.
  * Messages are protobuf-c structs; everything of a call lives in its arena, capped, and goes with it. */
 #ifndef RPC_RPC_H
@@ -122,6 +122,7 @@ struct rpc_method {
     size_t arena_limit; /* 0: 8 * max_request, at least 64 KiB */
     int max_streams;    /* calls of a streaming method at once; 0: 64 */
     bool on_poller;     /* unary, deferred: runs on a poller. Only for handlers that never block or compute */
+    size_t poller_max;  /* on_poller: for requests up to so many bytes, larger ones run on a worker; 0: for all */
     bool endless;       /* stream that ends only by its client (a watch): over as soon as the server drains,
                                  * UNAVAILABLE for the client; others get drain_ms to finish */
 };

@@ -53,6 +53,11 @@ static void step_closed(struct rpc_call *call, bool ok)
 
 /* ---- answering ---- */
 
+static grpc_op close_op(struct rpc_call *call)
+{
+    return (grpc_op){.op = GRPC_OP_RECV_CLOSE_ON_SERVER, .data.recv_close_on_server.cancelled = &call->cancelled_flag};
+}
+
 static grpc_slice borrowed(const char *s)
 {
     return grpc_slice_from_static_string(s);
@@ -68,14 +73,16 @@ static size_t trailers(const struct rpc_call *call, grpc_metadata *md)
     return call->n_trailers + 1;
 }
 
-/* Starts the last batch: the status, with the headers if they are not sent yet, and the packed message if any. */
+/* Starts the last batch: the status, with the headers if they are not sent yet, the packed message if any, and the end
+ * of the call if that is not watched. */
 static bool send_status(struct rpc_call *call, void (*done)(struct rpc_call *call, bool ok), const struct status *st,
                         grpc_byte_buffer *packed)
 {
     grpc_metadata md[RPC_MAX_TRAILERS + 1];
     grpc_slice message = grpc_slice_from_copied_string(st->msg);
-    grpc_op ops[3] = {{.op = GRPC_OP_SEND_STATUS_FROM_SERVER}};
+    grpc_op ops[4] = {{.op = GRPC_OP_SEND_STATUS_FROM_SERVER}};
     size_t n_ops = 1, n_md = trailers(call, md);
+    int unwatched = UNWATCHED;
 
     ops[0].data.send_status_from_server.status = (grpc_status_code)st->code;
     ops[0].data.send_status_from_server.status_details = &message;
@@ -85,6 +92,8 @@ static bool send_status(struct rpc_call *call, void (*done)(struct rpc_call *cal
         ops[n_ops++] = (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA};
     if (packed)
         ops[n_ops++] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = packed};
+    if (atomic_compare_exchange_strong(&call->watch, &unwatched, ANSWERED_UNWATCHED))
+        ops[n_ops++] = close_op(call);
     call->headers_sent = true;
     bool ok = call_batch(call, &call->answered, done, ops, n_ops);
     for (size_t i = 0; i < n_md; i++) {
@@ -118,7 +127,6 @@ struct status call_request(struct rpc_call *call, const void **in)
 
     if (!call->payload)
         return status_errorf(ST_INVALID, "no request message, or one over the limit");
-    call->bytes_in = grpc_byte_buffer_length(call->payload);
     if (call->bytes_in > call->max_message)
         st = status_errorf(ST_EXHAUSTED, "message of %zu bytes: at most %zu are taken", call->bytes_in,
                            call->max_message);
@@ -181,23 +189,56 @@ void call_run(struct rpc_call *call)
 
 static bool watch_close(struct rpc_call *call, void (*done)(struct rpc_call *call, bool ok))
 {
-    grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER, .data.recv_close_on_server.cancelled = &call->cancelled_flag};
+    const grpc_op op = close_op(call);
 
     return call_batch(call, &call->closed, done, &op, 1);
+}
+
+/* What a poller computes delays every call that comes meanwhile, so a large request is not its. */
+static bool runs_on_poller(const struct rpc_call *call)
+{
+    const struct rpc_method *def = call->method->def;
+
+    return def->on_poller && (!def->poller_max || call->bytes_in <= def->poller_max);
+}
+
+/* Of this poller: calls that it has begun since it last watched those that were left. */
+static _Thread_local struct rpc_call *unwatched;
+
+void serve_watch(void)
+{
+    while (unwatched) {
+        struct rpc_call *call = unwatched;
+        int is = UNWATCHED;
+
+        unwatched = call->next;
+        if (!atomic_compare_exchange_strong(&call->watch, &is, WATCHED) || !watch_close(call, step_closed))
+            call_unref(call);
+    }
+}
+
+static void watch_later(struct rpc_call *call)
+{
+    atomic_store(&call->watch, UNWATCHED);
+    call->next = unwatched;
+    unwatched = call;
 }
 
 static void unary_begin(struct rpc_call *call)
 {
     struct method *m = call->method;
+    bool here = m && !m->open && runs_on_poller(call);
 
     atomic_store(&call->refs, 2);
     if (m && m->open)
         m->open(call); /* says what its close does before that can come */
-    if (!watch_close(call, step_closed))
+    if (here)
+        watch_later(call);
+    else if (!watch_close(call, step_closed))
         call_unref(call);
     if (!m)
         call_answer(call, status_errorf(ST_UNIMPLEMENTED, "no such method here"), NULL);
-    else if (!m->open && m->def->on_poller)
+    else if (here)
         call_run(call);
     else if (!m->open && !pool_push(&call->server->pool, call))
         call_answer(call, status_errorf(ST_EXHAUSTED, "too many calls wait already, try again later"), NULL);
@@ -361,6 +402,7 @@ static void call_begin(struct rpc_call *call)
     account_begin();
     call->started = clock_now();
     call->deadline = time_from_grpc(call->method ? call->call_deadline : call->details.deadline);
+    call->bytes_in = call->payload ? grpc_byte_buffer_length(call->payload) : 0;
 }
 
 static void step_arrived(struct rpc_call *call, bool ok)

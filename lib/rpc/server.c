@@ -284,12 +284,15 @@ static void *poll_calls(void *arg)
     for (;;) {
         int64_t due = work->due ? work->due(work->ctx) : CLOCK_NEVER;
         bool now = due == RPC_WORK_NOW || n_steps == MAX_STEPS;
+        if (!now && due > clock_now())
+            serve_watch();
         if (!now && queue_step(s->queue, due))
             n_steps = due == CLOCK_NEVER ? 0 : n_steps + 1;
         else if (due == CLOCK_NEVER)
             return NULL; /* the queue is shut down */
         else {
             work->run(work->ctx);
+            serve_watch();
             n_steps = 0;
         }
     }

@@ -71,6 +71,10 @@ void call_run(struct rpc_call *call);
 void serve_arm(struct method *m);
 void serve_arm_unknown(struct rpc_server *s);
 
+/* Watches for the end of those calls that this poller has begun and that are not answered yet: before it sleeps, and
+ * after work, which may have answered them. */
+void serve_watch(void);
+
 void serve_end_endless(struct rpc_server *s);
 
 /* Joins the threads of the streams that are through. */

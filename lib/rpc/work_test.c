@@ -1,6 +1,7 @@
 /* work_test.c - work that a poller does between calls: deferred calls, answered by it alone. */
 #include "rpc/testing.h"
 
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 #include <cmocka.h>
 
 #define CALLERS 4
+#define SMALL   1000 /* bytes of a request that a poller takes at most */
 
 typedef Bloginfer__V1__DetectRequest detect_request;
 
@@ -25,6 +27,8 @@ struct fixture {
     atomic_int n_run;       /* times that work was done */
     atomic_int most;        /* calls answered by one of them */
     _Atomic int64_t early;  /* the least time from the first call to the work */
+    atomic_int n_large;     /* large requests in their handler */
+    sem_t gate;             /* lets one of them go */
 };
 
 static struct fixture f;
@@ -65,8 +69,21 @@ static void wait_for_work(struct rpc_call *call, const void *in, void *out)
     f.waiting[f.n_waiting++] = call;
 }
 
+static void detect(struct rpc_call *call, const void *in, void *out)
+{
+    const detect_request *req = in;
+
+    if (req->image.len <= SMALL) {
+        wait_for_work(call, in, out);
+        return;
+    }
+    atomic_fetch_add(&f.n_large, 1);
+    sem_wait(&f.gate);
+    rpc_answer(call, status_ok());
+}
+
 static const struct rpc_method methods[] = {
-    RPC_DEFERRED("Detect", wait_for_work, .on_poller = true),
+    RPC_DEFERRED("Detect", detect, .on_poller = true, .poller_max = SMALL),
     RPC_DEFERRED("DescribeDetector", wait_for_work, .on_poller = true),
 };
 
@@ -77,6 +94,7 @@ static int setup(void **state)
 
     (void)state;
     f = (struct fixture){.at_least = 0};
+    sem_init(&f.gate, 0, 0);
     OK(rpc_server_new(&f.server, &config));
     OK(rpc_server_add(f.server, DETECT, methods, COUNT_OF(methods), NULL));
     OK(rpc_server_start(f.server));
@@ -90,20 +108,34 @@ static int teardown(void **state)
     (void)state;
     rpc_client_free(f.client);
     rpc_server_stop(f.server);
+    sem_destroy(&f.gate);
     return 0;
 }
 
-static void *call(void *st)
+static struct status detect_image(size_t size)
 {
+    static uint8_t image[2 * SMALL];
     detect_request req = BLOGINFER__V1__DETECT_REQUEST__INIT;
     struct arena arena;
     const void *out;
 
+    req.image = (ProtobufCBinaryData){size, image};
     arena_init(&arena, 1 << 16);
-    *(struct status *)st =
-        rpc_unary(f.client, DETECT, "Detect", &req, &out,
-                  &(struct rpc_options){.arena = &arena, .timeout_ms = 20000, .wait_for_ready = true});
+    struct status st = rpc_unary(f.client, DETECT, "Detect", &req, &out,
+                                 &(struct rpc_options){.arena = &arena, .timeout_ms = 20000, .wait_for_ready = true});
     arena_fini(&arena);
+    return st;
+}
+
+static void *call(void *st)
+{
+    *(struct status *)st = detect_image(0);
+    return NULL;
+}
+
+static void *call_large(void *st)
+{
+    *(struct status *)st = detect_image(2 * SMALL);
     return NULL;
 }
 
@@ -150,6 +182,19 @@ static void test_work_waits_for_its_time(void **state)
     assert_true(f.early >= f.delay);
 }
 
+static void test_a_large_request_delays_no_other(void **state)
+{
+    struct status st;
+    pthread_t large = thread_start("large", 0, call_large, &st);
+
+    (void)state;
+    testing_await(&f.n_large, 1);
+    OK(detect_image(0));
+    sem_post(&f.gate);
+    pthread_join(large, NULL);
+    OK(st);
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 
 int main(void)
@@ -158,6 +203,7 @@ int main(void)
         TEST(test_a_lone_call_is_answered),
         TEST(test_work_that_is_due_at_once_answers_all),
         TEST(test_work_waits_for_its_time),
+        TEST(test_a_large_request_delays_no_other),
     };
 
     rpc_init();

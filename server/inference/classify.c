@@ -17,7 +17,8 @@ struct work {
     struct served_query query;
     int64_t started;
     double threshold;
-    char **texts; /* the request's */
+    const Bloginfer__V1__ClassifyRequest *req;
+    bool stood_in; /* production has been asked after the candidate */
     const struct classify *service;
     struct rpc_call *call;
     Bloginfer__V1__ClassifyResponse *rep;
@@ -91,26 +92,7 @@ static struct status answer_fill(const struct work *w)
     return st;
 }
 
-/* The model goes last: the answer borrows its names until it is packed. */
-static void work_done(struct batcher_job *job, struct status st)
-{
-    struct work *w = job->ctx;
-    struct served_model *m = job->model;
-
-    if (!st.code)
-        st = served_check(m, job->probs, job->n_rows);
-    if (!st.code)
-        st = answer_fill(w);
-    served_observe(m, &w->query, st.code, clock_seconds(w->started));
-    if (!st.code)
-        served_shadow(m, &w->query, w->texts, job->n_rows, job->probs);
-    if (!st.code)
-        metric_add(w->service->texts, (double)job->n_rows, m->classifier->task);
-    rpc_answer(w->call, st);
-    served_release(m);
-}
-
-/* ---- from texts to a job ---- */
+/* ---- from texts to a job, and from the job to the answer ---- */
 
 static bool work_cancelled(void *arg)
 {
@@ -119,8 +101,11 @@ static bool work_cancelled(void *arg)
     return rpc_cancelled(w->call);
 }
 
-static struct status job_fill(struct work *w, const Bloginfer__V1__ClassifyRequest *req, struct served_model *m)
+static void work_done(struct batcher_job *job, struct status st);
+
+static struct status job_fill(struct work *w, struct served_model *m)
 {
+    const Bloginfer__V1__ClassifyRequest *req = w->req;
     struct arena *a = rpc_arena(w->call);
     struct status st = batcher_job_init(&w->job, a, m, req->n_texts);
 
@@ -134,6 +119,47 @@ static struct status job_fill(struct work *w, const Bloginfer__V1__ClassifyReque
     return st;
 }
 
+/* The candidate has failed, not the call: production is asked for the answer. False: there is none but this. */
+static bool stand_in(struct work *w)
+{
+    struct served_model *m = w->stood_in ? NULL : served_stand_in(w->job.model, &w->query);
+    struct status st = status_ok();
+
+    if (!m)
+        return false;
+    w->stood_in = true;
+    w->started = clock_now();
+    st = job_fill(w, m);
+    if (!st.code)
+        st = batcher_submit(w->service->batcher, &w->job); /* the call may be gone when it returns */
+    if (st.code)
+        served_release(m);
+    return !st.code;
+}
+
+/* The model goes last: the answer borrows its names until it is packed. */
+static void work_done(struct batcher_job *job, struct status st)
+{
+    struct work *w = job->ctx;
+    struct served_model *m = job->model;
+
+    if (!st.code)
+        st = served_check(m, job->probs, job->n_rows);
+    if (!st.code)
+        st = answer_fill(w);
+    served_observe(m, &w->query, st.code, clock_seconds(w->started));
+    if (st.code == ST_INTERNAL && stand_in(w)) {
+        served_release(m);
+        return;
+    }
+    if (!st.code)
+        served_shadow(m, &w->query, w->req->texts, job->n_rows, job->probs);
+    if (!st.code)
+        metric_add(w->service->texts, (double)job->n_rows, m->classifier->task);
+    rpc_answer(w->call, st);
+    served_release(m);
+}
+
 static struct status request_check(const Bloginfer__V1__ClassifyRequest *req)
 {
     if (req->n_texts < 1 || req->n_texts > CLASSIFY_MAX)
@@ -144,17 +170,17 @@ static struct status request_check(const Bloginfer__V1__ClassifyRequest *req)
 }
 
 /* OK: the call belongs to the batcher. */
-static struct status submit(struct work *w, const Bloginfer__V1__ClassifyRequest *req)
+static struct status submit(struct work *w)
 {
     struct served_model *m = NULL;
-    struct status st = request_check(req);
+    struct status st = request_check(w->req);
 
     if (!st.code)
         st = served_acquire(w->service->served, &w->query, &m);
     if (st.code)
         return st;
     w->threshold = served_parameters(m).threshold;
-    st = job_fill(w, req, m);
+    st = job_fill(w, m);
     if (!st.code)
         st = batcher_submit(w->service->batcher, &w->job);
     if (st.code) {
@@ -181,8 +207,9 @@ static void classify(struct rpc_call *call, const void *in, void *out)
         w->service = rpc_service(call);
         w->call = call;
         w->rep = out;
-        w->texts = req->texts;
-        st = submit(w, req);
+        w->req = req;
+        w->stood_in = false;
+        st = submit(w);
     }
     if (st.code)
         rpc_answer(call, st);
@@ -198,7 +225,7 @@ static struct status list_served_models(struct rpc_call *call, const void *in, v
 }
 
 const struct rpc_method classify_methods[] = {
-    RPC_DEFERRED("Classify", classify, .max_request = MAX_REQUEST, .on_poller = true),
+    RPC_DEFERRED("Classify", classify, .max_request = MAX_REQUEST, .on_poller = true, .poller_max = CLASSIFY_SMALL),
     RPC_UNARY("Explain", explain, .max_request = EXPLAIN_MAX_REQUEST, .arena_limit = EXPLAIN_ARENA),
     RPC_UNARY("ListServedModels", list_served_models, .max_request = 4096, .arena_limit = 1 << 20),
 };

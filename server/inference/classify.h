@@ -9,6 +9,7 @@
 #define CLASSIFY_SERVICE "bloginfer.v1.ClassifyService"
 #define CLASSIFY_TASK    "sentiment" /* when none is named */
 #define CLASSIFY_MAX     256         /* texts in a call */
+#define CLASSIFY_SMALL   (16u << 10) /* bytes of a request that are tokenised on a poller: a quarter of a millisecond */
 
 struct classify {
     struct served *served;   /* borrowed */

@@ -20,6 +20,7 @@ struct work {
     struct served_query query;
     int64_t started;
     struct model_parameters parameters; /* as they were when the call began */
+    bool stood_in;                      /* production has been asked after the candidate */
     const struct oip *service;
     struct rpc_call *call;
     Inference__ModelInferResponse *rep;
@@ -108,26 +109,7 @@ static void shadow(const struct work *w)
         served_shadow(w->job.model, &w->query, copies, texts->n, w->job.probs);
 }
 
-/* The model goes last: the answer borrows its names until it is packed. */
-static void work_done(struct batcher_job *job, struct status st)
-{
-    struct work *w = job->ctx;
-    struct served_model *m = job->model;
-
-    if (!st.code)
-        st = served_check(m, job->probs, job->n_rows);
-    if (!st.code)
-        st = answer_fill(w);
-    served_observe(m, &w->query, st.code, clock_seconds(w->started));
-    if (!st.code)
-        shadow(w);
-    if (!st.code)
-        metric_add(w->service->texts, (double)job->n_rows, m->classifier->task);
-    rpc_answer(w->call, st);
-    served_release(m);
-}
-
-/* ---- from a request to a job ---- */
+/* ---- from a request to a job, and from the job to the answer ---- */
 
 static bool work_cancelled(void *work)
 {
@@ -147,6 +129,8 @@ static int64_t deadline_of(const struct work *w)
     return deadline;
 }
 
+static void work_done(struct batcher_job *job, struct status st);
+
 static struct status job_fill(struct work *w, struct served_model *m)
 {
     struct arena *a = rpc_arena(w->call);
@@ -162,6 +146,47 @@ static struct status job_fill(struct work *w, struct served_model *m)
     w->job.done = work_done;
     w->job.ctx = w;
     return st;
+}
+
+/* The candidate has failed, not the call: production is asked for the answer. False: there is none but this. */
+static bool stand_in(struct work *w)
+{
+    struct served_model *m = w->stood_in ? NULL : served_stand_in(w->job.model, &w->query);
+    struct status st = status_ok();
+
+    if (!m)
+        return false;
+    w->stood_in = true;
+    w->started = clock_now();
+    st = job_fill(w, m);
+    if (!st.code)
+        st = batcher_submit(w->service->batcher, &w->job); /* the call may be gone when it returns */
+    if (st.code)
+        served_release(m);
+    return !st.code;
+}
+
+/* The model goes last: the answer borrows its names until it is packed. */
+static void work_done(struct batcher_job *job, struct status st)
+{
+    struct work *w = job->ctx;
+    struct served_model *m = job->model;
+
+    if (!st.code)
+        st = served_check(m, job->probs, job->n_rows);
+    if (!st.code)
+        st = answer_fill(w);
+    served_observe(m, &w->query, st.code, clock_seconds(w->started));
+    if (st.code == ST_INTERNAL && stand_in(w)) {
+        served_release(m);
+        return;
+    }
+    if (!st.code)
+        shadow(w);
+    if (!st.code)
+        metric_add(w->service->texts, (double)job->n_rows, m->classifier->task);
+    rpc_answer(w->call, st);
+    served_release(m);
 }
 
 /* The model has been acquired. OK: the call belongs to the batcher. */
@@ -189,6 +214,7 @@ static struct status infer(const struct oip *o, struct rpc_call *call, const Inf
     w->service = o;
     w->call = call;
     w->rep = rep;
+    w->stood_in = false;
     rep->id = req->id;
     struct status st = served_acquire(o->served, &w->query, &m);
     if (st.code)
@@ -216,7 +242,8 @@ const struct rpc_method oip_methods[] = {
     RPC_UNARY("ModelReady", oip_model_ready, .max_request = 4096),
     RPC_UNARY("ServerMetadata", oip_server_metadata, .max_request = 4096, .on_poller = true),
     RPC_UNARY("ModelMetadata", oip_model_metadata, .max_request = 4096, .arena_limit = 1 << 20),
-    RPC_DEFERRED("ModelInfer", model_infer, .max_request = MAX_REQUEST, .on_poller = true),
+    RPC_DEFERRED("ModelInfer", model_infer, .max_request = MAX_REQUEST, .on_poller = true,
+                 .poller_max = CLASSIFY_SMALL),
     RPC_UNARY("RepositoryIndex", oip_repository_index, .max_request = 4096, .arena_limit = 4 << 20),
     RPC_UNARY("RepositoryModelLoad", oip_repository_load, .max_request = 4096),
     RPC_UNARY("RepositoryModelUnload", oip_repository_unload, .max_request = 4096),

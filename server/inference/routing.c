@@ -56,6 +56,22 @@ struct served_model *routing_locked(struct served_task *t, const struct served_q
     return t->alias[canary ? STORE_CANDIDATE : STORE_PRODUCTION];
 }
 
+struct served_model *served_stand_in(const struct served_model *m, const struct served_query *q)
+{
+    struct served_task *t = m->task;
+    struct served_model *p = NULL;
+
+    if (q->version && q->version[0])
+        return NULL;
+    pthread_mutex_lock(&t->served->mu);
+    if (t->alias[STORE_PRODUCTION] != m)
+        p = t->alias[STORE_PRODUCTION];
+    if (p)
+        served_hold(p);
+    pthread_mutex_unlock(&t->served->mu);
+    return p;
+}
+
 /* The candidate, held, when q was answered by production and the shadow's share says so; else NULL. */
 static struct served_model *shadow_candidate(const struct served_model *m, const struct served_query *q)
 {

@@ -103,6 +103,10 @@ void served_release(struct served_model *m); /* NULL is fine */
  * than these and OK do not count. A probability that is no number has to be INTERNAL, see served_check(). */
 void served_observe(struct served_model *m, const struct served_query *q, enum code code, double seconds);
 
+/* The model that answers a call of served_acquire(q) in place of m, which failed, to served_release(): production, where q
+ * was routed elsewhere. NULL: there is none. */
+struct served_model *served_stand_in(const struct served_model *m, const struct served_query *q);
+
 /* A call of served_acquire(q) was answered by m, with probs (n,C) for these texts: by the shadow's share they are put to
  * the candidate as well, later, as copies (shadow.h). Never waits. */
 void served_shadow(struct served_model *m, const struct served_query *q, char *const *texts, size_t n,
