@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SHORT_ANSWER 512 /* bytes that are written without allocating */
+
 /* Brackets and commas outside of strings; what is not JSON is jansson's to find. */
 static struct status check_shape(const char *text, size_t size)
 {
@@ -106,10 +108,16 @@ json_t *json_rounded(double value, int decimals)
 
 void json_reply(struct http_call *call, int http_code, json_t *body)
 {
-    char *text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
+    char few[SHORT_ANSWER], *text = NULL;
+    size_t size = json_dumpb(body, few, sizeof few, flags);
 
+    if (size > sizeof few)
+        text = json_dumps(body, flags);
     if (text)
         http_reply(call, http_code, "application/json", text, strlen(text));
+    else if (size && size <= sizeof few)
+        http_reply(call, http_code, "application/json", few, size);
     free(text);
     json_decref(body);
 }

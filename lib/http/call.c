@@ -35,7 +35,14 @@ static bool id_valid(const char *id)
     return n && n < CALL_ID_SIZE && !id[n];
 }
 
-/* "5f3a9c1e-00000a": a random start of the process, and a counter. */
+static char *put_hex(char *at, uint32_t value, int digits)
+{
+    while (digits-- > 0)
+        *at++ = "0123456789abcdef"[value >> 4 * digits & 15];
+    return at;
+}
+
+/* "5f3a9c1e-0000000a": a random start of the process, and a counter. */
 void http_call_set_id(struct http_call *call, const char *wanted)
 {
     static _Atomic uint32_t start, n;
@@ -52,7 +59,9 @@ void http_call_set_id(struct http_call *call, const char *wanted)
             continue;
         s = atomic_compare_exchange_strong(&start, &none, fresh) ? fresh : none;
     }
-    snprintf(call->id, sizeof call->id, "%08x-%06x", s, atomic_fetch_add(&n, 1) + 1);
+    char *end = put_hex(call->id, s, 8);
+    *end++ = '-';
+    *put_hex(end, atomic_fetch_add(&n, 1) + 1, 8) = '\0';
 }
 
 bool http_call_has_header(const struct http_call *call, const char *name)

@@ -75,7 +75,7 @@ static bool usual(const struct rpc_call *call, enum code code)
     return !code || (m && (m->open || m->def->endless) && (code == ST_CANCELLED || code == ST_UNAVAILABLE));
 }
 
-static void log_call(struct rpc_call *call, const struct method_account *a, const struct status *st)
+static void log_call(struct rpc_call *call, const struct method_account *a, const struct status *st, double seconds)
 {
     enum log_level level = usual(call, st->code) ? LOG_DEBUG : ours(st->code) ? LOG_WARN : LOG_INFO;
     const struct log_kv kvs[] = {
@@ -84,7 +84,7 @@ static void log_call(struct rpc_call *call, const struct method_account *a, cons
         log_s("code", code_name(st->code)),
         log_s("message", st->msg),
         log_s("peer", st->code ? rpc_peer(call) : ""),
-        log_f("ms", clock_seconds(call->started) * 1e3),
+        log_f("ms", seconds * 1e3),
         log_i("bytes_in", (int64_t)call->bytes_in),
         log_i("bytes_out", (int64_t)call->bytes_out),
     };
@@ -95,11 +95,12 @@ static void log_call(struct rpc_call *call, const struct method_account *a, cons
 void account_end(struct rpc_call *call, const struct status *st)
 {
     struct method_account *a = call->method ? &call->method->account : &call->server->unknown;
+    double seconds = clock_seconds(call->started);
 
     series_add(all.in_flight, -1);
     series_add(calls_of(a, st->code), 1);
-    series_observe(a->seconds, clock_seconds(call->started));
+    series_observe(a->seconds, seconds);
     series_add(a->bytes_in, (double)call->bytes_in);
     series_add(a->bytes_out, (double)call->bytes_out);
-    log_call(call, a, st);
+    log_call(call, a, st, seconds);
 }

@@ -7,17 +7,24 @@
 #include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 #include <stdlib.h>
+#include <string.h>
 
-struct rpc_call *call_new(size_t arena_limit)
+static void call_init(struct rpc_call *call, struct arena arena)
 {
-    struct rpc_call *call = xcalloc(1, sizeof *call);
-
-    arena_init(&call->arena, arena_limit);
-    arena_init(&call->inbox, arena_limit);
+    *call = (struct rpc_call){.arena = arena, .final_message = grpc_empty_slice()};
+    arena_init(&call->inbox, arena.limit);
     grpc_metadata_array_init(&call->headers);
     grpc_metadata_array_init(&call->final_headers);
     grpc_call_details_init(&call->details);
-    call->final_message = grpc_empty_slice();
+}
+
+struct rpc_call *call_new(size_t arena_limit)
+{
+    struct rpc_call *call = xmalloc(sizeof *call);
+    struct arena arena;
+
+    arena_init(&arena, arena_limit);
+    call_init(call, arena);
     return call;
 }
 
@@ -30,7 +37,8 @@ static void close_queue(grpc_completion_queue *queue)
     grpc_completion_queue_destroy(queue);
 }
 
-void call_fini(struct rpc_call *call)
+/* Gives back all that is gRPC's. */
+static void call_leave(struct rpc_call *call)
 {
     call->finished = true; /* the steps still to run must not touch the call */
     if (call->call)
@@ -46,12 +54,27 @@ void call_fini(struct rpc_call *call)
     grpc_call_details_destroy(&call->details);
     grpc_slice_unref(call->final_message);
     gpr_free(call->peer);
+}
+
+void call_reset(struct rpc_call *call)
+{
+    call_leave(call);
+    arena_fini(&call->inbox);
+    arena_reset(&call->arena);
+    call_init(call, call->arena);
+}
+
+void call_fini(struct rpc_call *call)
+{
+    call_leave(call);
     arena_fini(&call->arena);
     arena_fini(&call->inbox);
 }
 
 void call_free(struct rpc_call *call)
 {
+    if (!call)
+        return;
     call_fini(call);
     free(call);
 }
@@ -60,6 +83,8 @@ gpr_timespec time_to_grpc(int64_t t)
 {
     if (t == CLOCK_NEVER)
         return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    if (t <= 0)
+        return gpr_inf_past(GPR_CLOCK_MONOTONIC);
     return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(t - clock_now(), GPR_TIMESPAN));
 }
 
@@ -98,6 +123,18 @@ bool queue_step(grpc_completion_queue *queue, int64_t until)
     TAG_TAKEN(tag);
     tag->done(tag->call, ev.success);
     return true;
+}
+
+char *slice_text(struct arena *arena, grpc_slice slice)
+{
+    size_t size = GRPC_SLICE_LENGTH(slice);
+    char *text = arena_alloc(arena, size + 1);
+
+    if (text) {
+        memcpy(text, GRPC_SLICE_START_PTR(slice), size);
+        text[size] = '\0';
+    }
+    return text;
 }
 
 void step_ignore(struct rpc_call *call, bool ok)

@@ -91,8 +91,9 @@ struct rpc_call {
 
 /* The memory of a call; ready for grpc_*_request_call() or grpc_channel_create_call(). */
 struct rpc_call *call_new(size_t arena_limit);
-void call_fini(struct rpc_call *call); /* all but the struct itself */
-void call_free(struct rpc_call *call);
+void call_reset(struct rpc_call *call); /* as call_new() made it, but for some memory that its arena keeps */
+void call_fini(struct rpc_call *call);  /* all but the struct itself */
+void call_free(struct rpc_call *call);  /* NULL is fine */
 
 /* Starts a batch whose end runs `done`. False when gRPC refuses it: then nothing will end. */
 bool call_batch(struct rpc_call *call, struct tag *tag, void (*done)(struct rpc_call *call, bool ok),
@@ -110,6 +111,9 @@ void call_flush(struct rpc_call *call);
 /* Converts between clock_now() and gRPC's clocks. */
 gpr_timespec time_to_grpc(int64_t t);
 int64_t time_from_grpc(gpr_timespec t);
+
+/* The slice as text in the arena; NULL: no room. */
+char *slice_text(struct arena *arena, grpc_slice slice);
 
 void step_ignore(struct rpc_call *call, bool ok);
 

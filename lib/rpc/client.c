@@ -127,8 +127,7 @@ static void read_trailers(const struct rpc_options *options, const grpc_metadata
             grpc_slice key = got->metadata[k].key, value = got->metadata[k].value;
 
             if (!grpc_slice_str_cmp(key, t->key))
-                t->value = arena_printf(options->arena, "%.*s", (int)GRPC_SLICE_LENGTH(value),
-                                        (const char *)GRPC_SLICE_START_PTR(value));
+                t->value = slice_text(options->arena, value);
         }
     }
 }

@@ -8,16 +8,66 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXTRA_STREAMS 16 /* calls over max_streams that are told so at once; further ones are cut off */
+#define EXTRA_STREAMS 16                /* calls over max_streams that are told so at once; further ones are cut off */
+#define SPARE_BYTES   ((size_t)8 << 10) /* that a call may have used, for its memory to be kept */
+#ifdef __SANITIZE_ADDRESS__
+#define MAX_SPARE 0 /* so that who uses a call after its end is found */
+#else
+#define MAX_SPARE 64 /* of a method */
+#endif
 
 /* ---- references, the end of a call ---- */
+
+static void ended_locked(struct rpc_server *s)
+{
+    s->n_calls--;
+    pthread_cond_broadcast(&s->changed);
+}
 
 static void call_ended(struct rpc_server *s)
 {
     pthread_mutex_lock(&s->mu);
-    s->n_calls--;
-    pthread_cond_broadcast(&s->changed);
+    ended_locked(s);
     pthread_mutex_unlock(&s->mu);
+}
+
+/* Keeps the memory of an ordinary call for a later one of its method. */
+static void call_recycle(struct rpc_call *call)
+{
+    struct rpc_server *s = call->server;
+    struct method *m = call->method;
+
+    if (m && call->arena.used <= SPARE_BYTES) {
+        call_reset(call);
+    } else {
+        call_free(call);
+        call = NULL;
+    }
+    pthread_mutex_lock(&s->mu);
+    if (call && m->n_spare < MAX_SPARE) {
+        call->next = m->spare;
+        m->spare = call;
+        m->n_spare++;
+        call = NULL;
+    }
+    ended_locked(s);
+    pthread_mutex_unlock(&s->mu);
+    call_free(call);
+}
+
+static struct rpc_call *call_take(struct method *m)
+{
+    struct rpc_server *s = m->server;
+
+    pthread_mutex_lock(&s->mu);
+    struct rpc_call *call = m->spare;
+    if (call) {
+        m->spare = call->next;
+        m->n_spare--;
+        call->next = NULL;
+    }
+    pthread_mutex_unlock(&s->mu);
+    return call ? call : call_new(m->arena_limit);
 }
 
 void call_ref(struct rpc_call *call)
@@ -27,12 +77,8 @@ void call_ref(struct rpc_call *call)
 
 void call_unref(struct rpc_call *call)
 {
-    struct rpc_server *s = call->server;
-
-    if (atomic_fetch_sub(&call->refs, 1) > 1)
-        return;
-    call_free(call);
-    call_ended(s);
+    if (atomic_fetch_sub(&call->refs, 1) == 1)
+        call_recycle(call);
 }
 
 static void step_answered(struct rpc_call *call, bool ok)
@@ -85,7 +131,7 @@ static bool send_status(struct rpc_call *call, void (*done)(struct rpc_call *cal
     int unwatched = UNWATCHED;
 
     ops[0].data.send_status_from_server.status = (grpc_status_code)st->code;
-    ops[0].data.send_status_from_server.status_details = &message;
+    ops[0].data.send_status_from_server.status_details = st->code ? &message : NULL;
     ops[0].data.send_status_from_server.trailing_metadata_count = n_md;
     ops[0].data.send_status_from_server.trailing_metadata = md;
     if (!call->headers_sent)
@@ -422,19 +468,17 @@ static void step_arrived(struct rpc_call *call, bool ok)
         unary_begin(call);
 }
 
-static struct rpc_call *call_for(struct rpc_server *s, size_t arena_limit)
+static void call_expect(struct rpc_server *s, struct rpc_call *call)
 {
-    struct rpc_call *call = call_new(arena_limit);
-
     call->server = s;
     call->arrived = (struct tag){step_arrived, call};
-    return call;
+    TAG_GIVEN(&call->arrived);
 }
 
 void serve_arm(struct method *m)
 {
     struct rpc_server *s = m->server;
-    struct rpc_call *call = call_for(s, m->arena_limit);
+    struct rpc_call *call = call_take(m);
 
     call->method = m;
     call->receives = m->input;
@@ -444,17 +488,27 @@ void serve_arm(struct method *m)
     if (m->def->stream)
         call->queue = grpc_completion_queue_create_for_next(NULL);
     grpc_completion_queue *queue = call->queue ? call->queue : s->queue;
-    TAG_GIVEN(&call->arrived);
+    call_expect(s, call);
     if (grpc_server_request_registered_call(s->server, m->handle, &call->call, &call->call_deadline, &call->headers,
                                             m->client_streams ? NULL : &call->payload, queue, s->queue, &call->arrived))
         call_free(call);
 }
 
+void serve_free_spare(struct method *m)
+{
+    while (m->spare) {
+        struct rpc_call *call = m->spare;
+
+        m->spare = call->next;
+        call_free(call);
+    }
+}
+
 void serve_arm_unknown(struct rpc_server *s)
 {
-    struct rpc_call *call = call_for(s, 4096);
+    struct rpc_call *call = call_new(4096);
 
-    TAG_GIVEN(&call->arrived);
+    call_expect(s, call);
     if (grpc_server_request_call(s->server, &call->call, &call->details, &call->headers, s->queue, s->queue,
                                  &call->arrived))
         call_free(call);
@@ -475,8 +529,7 @@ const char *rpc_metadata(struct rpc_call *call, const char *key)
         const grpc_metadata *md = &call->headers.metadata[i];
 
         if (GRPC_SLICE_LENGTH(md->key) == size && !memcmp(GRPC_SLICE_START_PTR(md->key), key, size))
-            return arena_printf(&call->arena, "%.*s", (int)GRPC_SLICE_LENGTH(md->value),
-                                (const char *)GRPC_SLICE_START_PTR(md->value));
+            return slice_text(&call->arena, md->value);
     }
     return NULL;
 }

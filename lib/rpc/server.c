@@ -37,6 +37,7 @@ static struct method *method_at(const struct rpc_server *s, size_t i)
 static void server_free(struct rpc_server *s)
 {
     for (size_t i = 0; i < s->methods.n; i++) {
+        serve_free_spare(method_at(s, i));
         free(method_at(s, i)->path);
         free(method_at(s, i));
     }
@@ -284,7 +285,7 @@ static void *poll_calls(void *arg)
     for (;;) {
         int64_t due = work->due ? work->due(work->ctx) : CLOCK_NEVER;
         bool now = due == RPC_WORK_NOW || n_steps == MAX_STEPS;
-        if (!now && due > clock_now())
+        if (!now && due > 0 && due > clock_now())
             serve_watch();
         if (!now && queue_step(s->queue, due))
             n_steps = due == CLOCK_NEVER ? 0 : n_steps + 1;

@@ -21,6 +21,10 @@ struct method {
     size_t max_message, arena_limit;
     int max_streams;
     atomic_int n_streams; /* running */
+
+    /* Unary: calls that have ended, for later ones; guarded by the server's mu. */
+    struct rpc_call *spare;
+    int n_spare;
 };
 
 struct rpc_server {
@@ -76,6 +80,9 @@ void serve_arm_unknown(struct rpc_server *s);
 void serve_watch(void);
 
 void serve_end_endless(struct rpc_server *s);
+
+/* Frees the calls that a method keeps; nothing runs any more. */
+void serve_free_spare(struct method *m);
 
 /* Joins the threads of the streams that are through. */
 void serve_join_streams(struct rpc_server *s);
