@@ -260,10 +260,21 @@ static void add_answers(struct study *s, const float *params, float *sum, double
         sum[i] += (float)share * s->probs[i];
 }
 
+/* Of the second label, among the labelled rows. */
+static double second_share(const struct study *s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->n_kept; i++)
+        n += s->kept[i].label;
+    return (double)n / (double)s->n_kept;
+}
+
 /* Trains a new model on the kept rows and on the texts as they are labelled now. */
 static void train_on_labelled(struct study *s, const float *answers, uint64_t seed, float *params)
 {
-    const struct self_rule rule = {!strcmp(s->settings.self_labels, "hard"), s->settings.self_confidence};
+    const struct self_rule rule = {!strcmp(s->settings.self_labels, "hard"), s->settings.self_confidence,
+                                   s->settings.self_balanced ? second_share(s) : 0};
     struct self_rows own;
     struct nn_example *rows = xcalloc(s->n_kept + s->texts.n + 1, sizeof *rows);
 

@@ -7,6 +7,7 @@
 struct self_rule {
     bool hard;         /* the likelier label, not the probabilities */
     double confidence; /* texts whose likelier label has less are left out */
+    double share; /* of the second label among the rows: of the other one's, the least certain are left out; 0: any */
 };
 
 struct self_rows {

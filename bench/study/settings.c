@@ -51,6 +51,8 @@ const struct config_option settings_options[] = {
     {"self-labels", CONFIG_ENUM, SETTING(self_labels), "soft", "the model's probabilities, or its label alone",
      .words = "soft|hard"},
     {"self-confidence", CONFIG_FLOAT, SETTING(self_confidence), "0.5", "texts less certain are left out", 0.5, 1},
+    {"self-balanced", CONFIG_BOOL, SETTING(self_balanced), "false",
+     "of the more frequent label leave the least certain out, so that labels have the shares of the labelled rows"},
     {"self-teachers", CONFIG_INT, SETTING(self_teachers), "1", "models whose mean labels the texts", 1, 32},
     {"pretrain", CONFIG_INT, SETTING(pretrain), "0", "passes over all texts to learn the embedding first", 0, 1000},
     {"window", CONFIG_INT, SETTING(window), "5", "characters to either side that foretell one", 1, 1000},

@@ -22,6 +22,7 @@ struct settings {
     char *self_labels;
     int64_t self_rounds, self_teachers;
     double self_confidence;
+    bool self_balanced;
     int64_t pretrain, window, negatives;
     double pretrain_rate;
     double teacher_weight;
