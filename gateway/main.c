@@ -4,7 +4,6 @@
 
 #include <assert.h>
 #include <curl/curl.h>
-#include <sched.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -102,16 +101,6 @@ static struct status start_http(struct http_server **out, const struct settings 
     return http_start(out, &config);
 }
 
-/* A connection's thread that an answer wakes does not take the CPU from the one that is still reading answers: on a busy
- * core that is a tenth of a request. Threads inherit it; a refusal costs speed alone. */
-static void wake_gently(void)
-{
-    const struct sched_param none = {0};
-
-    if (sched_getscheduler(0) == SCHED_OTHER)
-        sched_setscheduler(0, SCHED_BATCH, &none);
-}
-
 int main(int argc, char **argv)
 {
     static const struct config_program program = {"bloginfer-gateway", "REST API and web pages of bloginfer", NULL};
@@ -125,7 +114,6 @@ int main(int argc, char **argv)
     or_die(config_load(&program, &part, 1, &argc, argv));
     or_die(log_init("gateway", s.log_level));
     config_log(&part, 1);
-    wake_gently();
     rpc_init();
     curl_global_init(CURL_GLOBAL_DEFAULT);
     g.deadline_ms = s.deadline_ms;
