@@ -149,8 +149,21 @@ static struct status explain(struct rpc_call *call, const void *in, void *out)
 
 static const struct rpc_method classify_methods[] = {RPC_UNARY("Classify", classify), RPC_UNARY("Explain", explain),
                                                      RPC_UNARY("ListServedModels", list_models)};
-static const struct rpc_method detect_methods[] = {RPC_UNARY("Detect", detect),
-                                                   RPC_UNARY("DescribeDetector", describe)};
+static struct status detect_stream(struct rpc_call *call, const void *in)
+{
+    (void)in;
+    return answer(call);
+}
+
+static struct status list_detectors(struct rpc_call *call, const void *in, void *out)
+{
+    (void)in, (void)out;
+    return answer(call);
+}
+
+static const struct rpc_method detect_methods[] = {
+    RPC_UNARY("Detect", detect), RPC_STREAM("DetectStream", detect_stream), RPC_UNARY("DescribeDetector", describe),
+    RPC_UNARY("ListDetectors", list_detectors)};
 
 /* ---- one gateway over one server that plays inference and detector; the aggregator and the trainer are down ---- */
 

@@ -12,6 +12,7 @@
 #include "base/lifecycle.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/status.h"
 #include "base/vec.h"

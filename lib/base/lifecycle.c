@@ -14,6 +14,9 @@
 
 #define LOWER 15 /* steps of nice */
 
+static void (*hangup_run)(void *ctx);
+static void *hangup_ctx;
+
 static void stop_signals(sigset_t *set)
 {
     sigemptyset(set);
@@ -46,15 +49,21 @@ static void *second_signal(void *arg)
     _exit(128 + sig);
 }
 
+void lifecycle_on_hangup(void (*run)(void *ctx), void *ctx)
+{
+    hangup_run = run;
+    hangup_ctx = ctx;
+}
+
 void lifecycle_wait(void)
 {
     sigset_t set;
     int sig;
 
     stop_signals(&set);
-    do
-        sigwait(&set, &sig);
-    while (sig == SIGHUP);
+    while (sigwait(&set, &sig) || sig == SIGHUP)
+        if (sig == SIGHUP && hangup_run)
+            hangup_run(hangup_ctx);
     log_info("stopping", log_i("signal", sig));
     pthread_detach(thread_start("second-signal", 0, second_signal, NULL));
 }

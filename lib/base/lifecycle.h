@@ -12,6 +12,10 @@ void lifecycle_init(void);
 /* Sleeps until SIGTERM, SIGINT or lifecycle_request_stop(); a second such signal ends the process at once. */
 void lifecycle_wait(void);
 
+/* What SIGHUP does from now on, on the thread in lifecycle_wait(): something short. Before, it does nothing. Not together
+ * with lifecycle_wait(). */
+void lifecycle_on_hangup(void (*run)(void *ctx), void *ctx);
+
 /* Any thread: makes lifecycle_wait() return. */
 void lifecycle_request_stop(void);
 

@@ -247,7 +247,7 @@ static bool take(struct rpc_call *call, const void **in)
     return !call->failure.code;
 }
 
-/* What has come already, without waiting; RPC_TIMEOUT: nothing. A client reads what came before the end; for a
+/* What has come already, without waiting; RPC_TIMEOUT: nothing. in NULL: no messages. A client reads what came before the end; for a
  * server the end of the call makes the rest pointless. */
 static enum rpc_event ready(struct rpc_call *call, const void **in)
 {
@@ -257,6 +257,8 @@ static enum rpc_event ready(struct rpc_call *call, const void **in)
         call->wake = false;
         return RPC_WOKEN;
     }
+    if (!in)
+        return is_over(call) ? RPC_CANCELLED : RPC_TIMEOUT;
     if (call->incoming && !call->failure.code)
         return take(call, in) ? RPC_MESSAGE : RPC_CANCELLED;
     if ((call->ended || (call->client && call->finished)) && !call->end_told) {
@@ -270,10 +272,12 @@ enum rpc_event rpc_wait(struct rpc_call *call, const void **in, int64_t until)
 {
     enum rpc_event event;
 
-    *in = NULL;
+    if (in)
+        *in = NULL;
     arena_reset(&call->inbox);
     while ((event = ready(call, in)) == RPC_TIMEOUT) {
-        call_receive(call);
+        if (in)
+            call_receive(call);
         if (!queue_step(call->queue, until))
             break;
     }

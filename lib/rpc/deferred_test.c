@@ -129,9 +129,17 @@ static void describe(struct rpc_call *call, const void *in, void *out)
     defer((struct pending){.call = call});
 }
 
+static struct status no_stream(struct rpc_call *call, const void *in)
+{
+    (void)call, (void)in;
+    return status_ok();
+}
+
 static const struct rpc_method methods[] = {
     RPC_DEFERRED("Detect", detect, .max_request = 64 << 10),
     RPC_DEFERRED("DescribeDetector", describe, .on_poller = true),
+    RPC_DEFERRED("ListDetectors", describe),
+    RPC_STREAM("DetectStream", no_stream),
 };
 
 static void open_gate(void)

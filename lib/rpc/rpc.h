@@ -81,7 +81,8 @@ enum rpc_event {
 
 /* Streams: sleeps until one of the events, at most until the deadline (clock_now() scale, CLOCK_NEVER: for ever).
  * A message that does not parse or is over its limit ends the call: RPC_CANCELLED, and the handler's status is
- * replaced by the fitting one. Only the handler's (opener's) thread. */
+ * replaced by the fitting one. in NULL: takes no message and no end of them; they stay for later, and the peer is held
+ * back meanwhile. Only the handler's (opener's) thread. */
 enum rpc_event rpc_wait(struct rpc_call *call, const void **in, int64_t until);
 
 /* Any thread: makes a present or the next rpc_wait() return RPC_WOKEN. Calls before it is seen fold into one.

@@ -490,13 +490,17 @@ static struct status nothing_streamed(struct rpc_call *call, const void *in)
     return status_ok();
 }
 
+#define DETECT_REST                                                                                                    \
+    RPC_UNARY("DescribeDetector", nothing), RPC_UNARY("ListDetectors", nothing),                                       \
+        RPC_STREAM("DetectStream", nothing_streamed)
+
 static void test_a_taken_port_is_refused(void **state)
 {
-    const struct rpc_method methods[] = {RPC_UNARY("Detect", nothing), RPC_UNARY("DescribeDetector", nothing)};
+    const struct rpc_method methods[] = {RPC_UNARY("Detect", nothing), DETECT_REST};
     char port[16];
 
     (void)state;
-    struct status st = second_server(methods, 2, t.port);
+    struct status st = second_server(methods, 4, t.port);
     assert_int_equal(st.code, ST_UNAVAILABLE);
     snprintf(port, sizeof port, ":%d", t.port);
     assert_non_null(strstr(st.msg, port));
@@ -504,16 +508,14 @@ static void test_a_taken_port_is_refused(void **state)
 
 static void test_tables_must_agree_with_the_proto(void **state)
 {
-    const struct rpc_method one_missing[] = {RPC_UNARY("Detect", nothing)};
-    const struct rpc_method wrong_kind[] = {RPC_STREAM("Detect", nothing_streamed),
-                                            RPC_UNARY("DescribeDetector", nothing)};
-    const struct rpc_method one_more[] = {RPC_UNARY("Detect", nothing), RPC_UNARY("DescribeDetector", nothing),
-                                          RPC_UNARY("Invented", nothing)};
+    const struct rpc_method one_missing[] = {DETECT_REST};
+    const struct rpc_method wrong_kind[] = {RPC_STREAM("Detect", nothing_streamed), DETECT_REST};
+    const struct rpc_method one_more[] = {RPC_UNARY("Detect", nothing), DETECT_REST, RPC_UNARY("Invented", nothing)};
 
     (void)state;
-    assert_int_equal(second_server(one_missing, 1, 0).code, ST_INVALID);
-    assert_int_equal(second_server(wrong_kind, 2, 0).code, ST_INVALID);
-    assert_int_equal(second_server(one_more, 3, 0).code, ST_INVALID);
+    assert_int_equal(second_server(one_missing, 3, 0).code, ST_INVALID);
+    assert_int_equal(second_server(wrong_kind, 4, 0).code, ST_INVALID);
+    assert_int_equal(second_server(one_more, 5, 0).code, ST_INVALID);
 }
 
 static void *stop(void *server)

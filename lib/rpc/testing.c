@@ -102,6 +102,12 @@ static struct status not_found(struct rpc_call *call, const void *in, void *out)
     return status_errorf(ST_NOT_FOUND, "nothing of that name");
 }
 
+static struct status detect_stream(struct rpc_call *call, const void *in)
+{
+    (void)call, (void)in;
+    return status_ok();
+}
+
 static void running(struct testing *t, struct rpc_call *call)
 {
     pthread_mutex_lock(&t->mu);
@@ -204,7 +210,9 @@ static const struct rpc_method classify_methods[] = {
 
 static const struct rpc_method detect_methods[] = {
     RPC_UNARY("Detect", detect, .max_request = 64 << 10),
+    RPC_STREAM("DetectStream", detect_stream),
     RPC_UNARY("DescribeDetector", describe, .on_poller = true),
+    RPC_UNARY("ListDetectors", describe),
 };
 
 static const struct rpc_method federation_methods[] = {

@@ -82,9 +82,17 @@ static void detect(struct rpc_call *call, const void *in, void *out)
     rpc_answer(call, status_ok());
 }
 
+static struct status no_stream(struct rpc_call *call, const void *in)
+{
+    (void)call, (void)in;
+    return status_ok();
+}
+
 static const struct rpc_method methods[] = {
     RPC_DEFERRED("Detect", detect, .on_poller = true, .poller_max = SMALL),
     RPC_DEFERRED("DescribeDetector", wait_for_work, .on_poller = true),
+    RPC_DEFERRED("ListDetectors", wait_for_work),
+    RPC_STREAM("DetectStream", no_stream),
 };
 
 static int setup(void **state)

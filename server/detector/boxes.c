@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define NMS_OVERLAP    0.45f  /* measured best for these models */
 #define MAX_CANDIDATES 200000 /* over the threshold; a picture that has more is noise */
 #define MAX_COMPARED   2048   /* go into the suppression, which is quadratic */
 
@@ -22,27 +21,28 @@ struct cell {
     float anchor_w, anchor_h; /* parts of the input */
 };
 
-static struct box_object cell_box(const struct cell *cell, struct cfg_shape grid, float width, float height)
+static struct box_object cell_box(const struct cell *cell, struct cfg_shape grid, const struct boxes_request *r)
 {
-    float cx = ((float)cell->x + logistic(cell->data[0])) / (float)grid.w * width;
-    float cy = ((float)cell->y + logistic(cell->data[cell->plane])) / (float)grid.h * height;
+    float width = r->width / r->frame.width, height = r->height / r->frame.height; /* of the whole input */
+    float cx = (((float)cell->x + logistic(cell->data[0])) / (float)grid.w - r->frame.left) * width;
+    float cy = (((float)cell->y + logistic(cell->data[cell->plane])) / (float)grid.h - r->frame.top) * height;
     float w = expf(fminf(cell->data[2 * cell->plane], 20)) * cell->anchor_w * width;
     float h = expf(fminf(cell->data[3 * cell->plane], 20)) * cell->anchor_h * height;
 
     return (struct box_object){.left = cx - w / 2, .top = cy - h / 2, .width = w, .height = h};
 }
 
-static void find_in_cell(const struct cell *cell, const struct cfg_head *head, struct cfg_shape grid, float threshold,
-                         float width, float height, struct vec *found)
+static void find_in_cell(const struct cell *cell, const struct cfg_head *head, struct cfg_shape grid,
+                         const struct boxes_request *r, struct vec *found)
 {
     float objectness = logistic(cell->data[4 * cell->plane]);
 
-    if (!(objectness >= threshold))
+    if (!(objectness >= r->threshold))
         return;
-    struct box_object box = cell_box(cell, grid, width, height);
+    struct box_object box = cell_box(cell, grid, r);
     for (size_t k = 0; k < head->n_classes; k++) {
         float confidence = objectness * logistic(cell->data[(5 + k) * cell->plane]);
-        struct box_object *to = confidence >= threshold ? vec_push(found) : NULL;
+        struct box_object *to = confidence >= r->threshold ? vec_push(found) : NULL;
         if (to) {
             *to = box;
             to->confidence = confidence;
@@ -51,8 +51,8 @@ static void find_in_cell(const struct cell *cell, const struct cfg_head *head, s
     }
 }
 
-static void find_in_head(const struct cfg *c, size_t index, const float *data, float threshold, float width,
-                         float height, struct vec *found)
+static void find_in_head(const struct cfg *c, size_t index, const float *data, const struct boxes_request *r,
+                         struct vec *found)
 {
     const struct cfg_head *head = &c->heads[index];
     struct cfg_shape grid = c->layers[c->head_layer[index]].out;
@@ -67,7 +67,7 @@ static void find_in_head(const struct cfg *c, size_t index, const float *data, f
                                 i / grid.w,
                                 anchor[0] / (float)c->input.w,
                                 anchor[1] / (float)c->input.h};
-            find_in_cell(&cell, head, grid, threshold, width, height, found);
+            find_in_cell(&cell, head, grid, r, found);
         }
     }
 }
@@ -109,33 +109,33 @@ static bool clip(struct box_object *o, float width, float height)
     return o->width > 0 && o->height > 0;
 }
 
-static bool is_suppressed(const struct box_object *kept, size_t n, const struct box_object *o)
+static bool is_suppressed(const struct box_object *kept, size_t n, const struct box_object *o, float nms)
 {
     for (size_t i = 0; i < n; i++)
-        if (kept[i].class_id == o->class_id && boxes_overlap(&kept[i], o) > NMS_OVERLAP)
+        if (kept[i].class_id == o->class_id && boxes_overlap(&kept[i], o) > nms)
             return true;
     return false;
 }
 
-size_t boxes_find(const struct cfg *c, const float *const *heads, float threshold, float width, float height,
+size_t boxes_find(const struct cfg *c, const float *const *heads, const struct boxes_request *r,
                   struct box_object *objects)
 {
     struct vec found = VEC_INIT(sizeof(struct box_object), MAX_CANDIDATES);
     size_t n = 0;
 
     for (size_t i = 0; i < c->n_heads; i++)
-        find_in_head(c, i, heads[i], threshold, width, height, &found);
+        find_in_head(c, i, heads[i], r, &found);
     if (found.n > 1)
         qsort(found.data, found.n, sizeof(struct box_object), compare);
     for (size_t i = 0; i < found.n && i < MAX_COMPARED && n < BOXES_MAX; i++) {
         const struct box_object *o = VEC_AT(&found, struct box_object, i);
-        if (!is_suppressed(objects, n, o))
+        if (!is_suppressed(objects, n, o, r->nms))
             objects[n++] = *o;
     }
     vec_fini(&found);
     size_t n_inside = 0;
     for (size_t i = 0; i < n; i++)
-        if (clip(&objects[i], width, height))
+        if (clip(&objects[i], r->width, r->height))
             objects[n_inside++] = objects[i];
     return n_inside;
 }

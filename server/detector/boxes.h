@@ -3,6 +3,7 @@
 #ifndef DETECTOR_BOXES_H
 #define DETECTOR_BOXES_H
 
+#include "image/resize.h"
 #include "network/cfg.h"
 
 #define BOXES_MAX 300 /* objects in one answer */
@@ -13,9 +14,16 @@ struct box_object {
     uint32_t class_id;
 };
 
-/* heads[i]: raw (n_mask * (5 + classes), h, w) of head i; the picture was stretched plainly onto the input.
- * objects (BOXES_MAX,): by falling confidence; returns how many. threshold: 0 < t <= 1. */
-size_t boxes_find(const struct cfg *c, const float *const *heads, float threshold, float width, float height,
+struct boxes_request {
+    float threshold;           /* 0 < t <= 1 */
+    float nms;                 /* of two boxes of a class that overlap more, the lesser goes; 0 < n <= 1 */
+    float width, height;       /* of the picture, pixels */
+    struct resize_frame frame; /* where in the input it lies */
+};
+
+/* heads[i]: raw (n_mask * (5 + classes), h, w) of head i.
+ * objects (BOXES_MAX,): by falling confidence; returns how many. */
+size_t boxes_find(const struct cfg *c, const float *const *heads, const struct boxes_request *request,
                   struct box_object *objects);
 
 /* Intersection over union of two boxes, 0..1. */

@@ -58,7 +58,8 @@ static void place(struct heads *h, size_t head, size_t anchor, size_t x, size_t 
 
 static size_t find(struct heads *h, float threshold, struct box_object *objects)
 {
-    return boxes_find(h->cfg, (const float *const *)h->data, threshold, WIDTH, HEIGHT, objects);
+    struct boxes_request r = {threshold, 0.45f, WIDTH, HEIGHT, {0, 0, 1, 1}};
+    return boxes_find(h->cfg, (const float *const *)h->data, &r, objects);
 }
 
 static void assert_near(float have, double want)
@@ -103,6 +104,38 @@ static void test_suppression_is_within_a_class(void **state)
     assert_int_equal(find(&h, 0.25f, o), 2);
     assert_near(o[0].confidence, 0.81);
     assert_int_equal(o[1].class_id, 1);
+    teardown(&h);
+}
+
+static void test_suppression_as_asked(void **state)
+{
+    struct boxes_request r = {0.25f, 0.99f, WIDTH, HEIGHT, {0, 0, 1, 1}};
+    struct box_object o[BOXES_MAX];
+    struct heads h;
+    (void)state;
+    setup(&h);
+    place(&h, 0, 2, 7, 5, 0.9, 0, 0.9);
+    place(&h, 0, 2, 8, 5, 0.9, 0, 0.8);
+    assert_int_equal(boxes_find(h.cfg, (const float *const *)h.data, &r, o), 2);
+    r.nms = 0.45f;
+    assert_int_equal(boxes_find(h.cfg, (const float *const *)h.data, &r, o), 1);
+    teardown(&h);
+}
+
+/* The picture fills the middle half of the input's height: its boxes are twice as high, and counted from its top. */
+static void test_letterbox_is_undone(void **state)
+{
+    struct boxes_request r = {0.25f, 0.45f, WIDTH, HEIGHT, {0, 0.25f, 1, 0.5f}};
+    struct box_object o[BOXES_MAX];
+    struct heads h;
+    (void)state;
+    setup(&h);
+    place(&h, 1, 0, 20, 11, 0.9, 0, 0.9); /* at 20.5 / 32 of the width, 11.5 / 24 of the height; 4 x 5 of 64 x 48 */
+    assert_int_equal(boxes_find(h.cfg, (const float *const *)h.data, &r, o), 1);
+    assert_near(o[0].left, 410 - 20);
+    assert_near(o[0].width, 40);
+    assert_near(o[0].height, 100);
+    assert_near(o[0].top + o[0].height / 2, (11.5 / 24 - 0.25) * 2 * HEIGHT);
     teardown(&h);
 }
 
@@ -162,6 +195,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_place_size_and_confidence),
         cmocka_unit_test(test_suppression_is_within_a_class),
+        cmocka_unit_test(test_suppression_as_asked),
+        cmocka_unit_test(test_letterbox_is_undone),
         cmocka_unit_test(test_clipped_to_the_picture),
         cmocka_unit_test(test_extreme_outputs),
         cmocka_unit_test(test_overlap),

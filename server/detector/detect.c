@@ -1,118 +1,158 @@
-/* detect.c - the handlers; all work and all limits of pictures are in detector.c. */
+/* detect.c - the handlers; all work and all limits of pictures are behind detector.h. */
 #include "detect.h"
 
-#include "bloginfer/v1/detect.pb-c.h"
+#include "answer.h"
 
-#include <stdlib.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
-#define MAX_ID       256
-#define MESSAGE_ROOM 4096 /* of a request beside its image */
+#define MESSAGE_ROOM 4096       /* of a request beside its image */
+#define POLLER_MAX   (1u << 20) /* bytes of a request that a poller copies: tens of microseconds */
 
-static struct status out_of_room(void)
+static struct status no_room(void)
 {
     return status_errorf(ST_EXHAUSTED, "the answer does not fit into the call's memory");
 }
 
-struct object {
-    Bloginfer__V1__DetectedObject message;
-    Bloginfer__V1__Box box;
+void detect_set_retry(struct rpc_call *call, int64_t retry_ms)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%" PRId64, retry_ms);
+    rpc_set_trailer(call, DETECT_RETRY_TRAILER, text);
+}
+
+/* ---- Detect ---- */
+
+/* A call whose picture is on its way; in its arena. */
+struct work {
+    struct queue_job job;
+    struct rpc_call *call;
+    const Bloginfer__V1__DetectRequest *req;
+    Bloginfer__V1__DetectResponse *rep;
 };
 
-static void fill_object(struct object *to, const struct box_object *from, char **labels)
+static bool work_gone(void *ctx)
 {
-    bloginfer__v1__detected_object__init(&to->message);
-    bloginfer__v1__box__init(&to->box);
-    to->box.left = from->left;
-    to->box.top = from->top;
-    to->box.width = from->width;
-    to->box.height = from->height;
-    to->message.box = &to->box;
-    to->message.label = labels[from->class_id];
-    to->message.confidence = from->confidence;
+    struct work *w = ctx;
+
+    return rpc_cancelled(w->call);
 }
 
-static struct status fill_objects(Bloginfer__V1__DetectResponse *rep, const struct detection *found,
-                                  const struct model *model, struct arena *arena)
+static void work_done(struct queue_job *job, struct status st, const struct detection *found)
 {
-    size_t n = found->n_objects;
-    struct object *objects = arena_zalloc(arena, n ? n : 1, sizeof *objects);
+    struct work *w = job->ctx;
 
-    rep->objects = arena_zalloc(arena, n ? n : 1, sizeof(Bloginfer__V1__DetectedObject *));
-    if (!objects || !rep->objects)
-        return out_of_room();
-    for (size_t i = 0; i < n; i++) {
-        fill_object(&objects[i], &found->objects[i], model->labels);
-        rep->objects[i] = &objects[i].message;
-    }
-    rep->n_objects = n;
-    return status_ok();
+    w->rep->id = w->req->id;
+    if (!st.code)
+        st = answer_fill(w->rep, job->model, found, w->req->want_timing, rpc_arena(w->call));
+    rpc_answer(w->call, st);
 }
 
-static struct status handle_detect(struct rpc_call *call, const void *in, void *out)
+/* OK: the call belongs to the queue. */
+static struct status submit(const struct detect_service *service, struct rpc_call *call,
+                            const Bloginfer__V1__DetectRequest *req, Bloginfer__V1__DetectResponse *rep)
 {
-    struct detect_service *service = rpc_service(call);
-    const Bloginfer__V1__DetectRequest *req = in;
-    Bloginfer__V1__DetectResponse *rep = out;
+    struct work *w = arena_alloc(rpc_arena(call), sizeof *w);
+    int64_t retry_ms = 0;
 
-    if (strlen(req->id) > MAX_ID)
-        return status_errorf(ST_INVALID, "id has %zu bytes, at most %d are taken", strlen(req->id), MAX_ID);
-    if (rpc_cancelled(call))
-        return status_errorf(ST_CANCELLED, "nobody waits for the answer any more");
-    struct detection *found = arena_alloc(rpc_arena(call), sizeof *found);
-    if (!found)
-        return out_of_room();
-    struct status st =
-        detector_detect(service->detector, req->image.data, req->image.len, req->threshold, rpc_deadline(call), found);
+    if (!w)
+        return no_room();
+    if (strlen(req->id) > DETECT_MAX_ID)
+        return status_errorf(ST_INVALID, "id has %zu bytes, at most %d are taken", strlen(req->id), DETECT_MAX_ID);
+    *w = (struct work){.call = call, .req = req, .rep = rep};
+    w->job = (struct queue_job){.data = req->image.data,
+                                .size = req->image.len,
+                                .held_bytes = rpc_arena(call)->used + DETECT_CALL_BYTES,
+                                .threshold = req->threshold,
+                                .deadline = rpc_deadline(call),
+                                .gone = work_gone,
+                                .done = work_done,
+                                .ctx = w};
+    struct status st = detector_submit(service->detector, req->model, &w->job, &retry_ms);
+    if (st.code == ST_EXHAUSTED)
+        detect_set_retry(call, retry_ms);
+    return st;
+}
+
+static void handle_detect(struct rpc_call *call, const void *in, void *out)
+{
+    struct status st = submit(rpc_service(call), call, in, out);
+
     if (st.code)
-        return st;
-    const struct model *model = detector_model(service->detector);
-    rep->id = req->id;
-    rep->model = model->name;
-    rep->image_width = found->width;
-    rep->image_height = found->height;
-    return fill_objects(rep, found, model, rpc_arena(call));
+        rpc_answer(call, st);
+}
+
+/* ---- what there is ---- */
+
+static struct status describe(const struct detect_service *service, Bloginfer__V1__DescribeDetectorResponse *rep,
+                              size_t i, struct arena *arena)
+{
+    struct models_entry e = models_get(detector_models(service->detector), i);
+    struct status st = answer_describe(rep, &e, detector_stages(service->detector), arena);
+
+    served_release(e.served);
+    return st;
 }
 
 static struct status handle_describe(struct rpc_call *call, const void *in, void *out)
 {
     struct detect_service *service = rpc_service(call);
-    const struct model *model = detector_model(service->detector);
-    Bloginfer__V1__DescribeDetectorResponse *rep = out;
+    const Bloginfer__V1__DescribeDetectorRequest *req = in;
+    struct models *models = detector_models(service->detector);
+    struct served *s = NULL;
+    struct status st = models_acquire(models, req->model, &s);
 
-    (void)in;
-    if (!model)
-        return detector_ready(service->detector);
-    const struct cfg *c = model->network->cfg;
-    rep->model = model->name;
-    rep->input_width = (uint32_t)c->input.w;
-    rep->input_height = (uint32_t)c->input.h;
-    rep->labels = model->labels;
-    rep->n_labels = c->heads[0].n_classes;
-    rep->default_threshold = detector_threshold(service->detector);
-    rep->weights_sha256 = (char *)model->sha256;
-    rep->description = (char *)model->description;
-    return status_ok();
+    served_release(s);
+    for (size_t i = 0, n = models_count(models); !st.code && i < n; i++) {
+        struct models_entry e = models_get(models, i);
+        bool found = !*req->model || strcmp(e.name, req->model) == 0;
+        served_release(e.served);
+        if (found)
+            return describe(service, out, i, rpc_arena(call));
+    }
+    return st;
 }
 
+static struct status handle_list(struct rpc_call *call, const void *in, void *out)
+{
+    struct detect_service *service = rpc_service(call);
+    Bloginfer__V1__ListDetectorsResponse *rep = out;
+    size_t n = models_count(detector_models(service->detector));
+    struct arena *arena = rpc_arena(call);
+    Bloginfer__V1__DescribeDetectorResponse *rows = arena_alloc(arena, n * sizeof *rows);
+    struct status st = status_ok();
+
+    (void)in;
+    rep->models = arena_alloc(arena, n * sizeof *rep->models);
+    if (!rows || !rep->models)
+        return no_room();
+    for (size_t i = 0; i < n && !st.code; i++) {
+        bloginfer__v1__describe_detector_response__init(&rows[i]);
+        rep->models[rep->n_models++] = &rows[i];
+        st = describe(service, &rows[i], i, arena);
+    }
+    return st;
+}
+
+/* Detect runs on a poller, unless it is large: it only checks and queues, and so no bounded pool of threads refuses what the
+ * queue would take. */
 struct status detect_service_add(struct rpc_server *server, struct detect_service *service, struct detector *detector,
                                  int64_t max_image_bytes)
 {
     size_t max_request = (size_t)max_image_bytes + MESSAGE_ROOM;
+    const struct rpc_method methods[] = {
+        RPC_DEFERRED("Detect", handle_detect, .max_request = max_request, .arena_limit = 2 * max_request + (1 << 20),
+                     .on_poller = true, .poller_max = POLLER_MAX),
+        RPC_STREAM("DetectStream", detect_stream, .max_request = max_request,
+                   .arena_limit = 2 * max_request + (1 << 20)),
+        RPC_UNARY("DescribeDetector", handle_describe, .max_request = MESSAGE_ROOM, .arena_limit = 4 << 20),
+        RPC_UNARY("ListDetectors", handle_list, .max_request = MESSAGE_ROOM, .arena_limit = 64 << 20),
+    };
 
+    memcpy(service->methods, methods, sizeof methods);
     service->detector = detector;
-    service->methods[0] = (struct rpc_method)RPC_UNARY("Detect", handle_detect, .max_request = max_request,
-                                                       .arena_limit = 2 * max_request + (1 << 20));
-    service->methods[1] =
-        (struct rpc_method)RPC_UNARY("DescribeDetector", handle_describe, .max_request = MESSAGE_ROOM);
     return rpc_server_add(server, &bloginfer__v1__detect_service__descriptor, service->methods,
                           COUNT_OF(service->methods), service);
-}
-
-void detect_service_show(struct rpc_server *server, const struct detect_service *service)
-{
-    bool serving = detector_ready(service->detector).code == ST_OK;
-
-    rpc_server_set_serving(server, DETECT_SERVICE, serving);
-    rpc_server_set_serving(server, "", serving);
 }

@@ -1,4 +1,5 @@
-/* detect.h - DetectService over a detector: messages in, messages out. */
+/* detect.h - DetectService over a detector: messages in, messages out. A Detect call holds no thread while its picture
+ * waits. */
 #ifndef DETECTOR_DETECT_H
 #define DETECTOR_DETECT_H
 
@@ -9,14 +10,23 @@
 
 struct detect_service {
     struct detector *detector;
-    struct rpc_method methods[2];
+    struct rpc_method methods[4];
 };
 
 /* Registers it; service and detector are borrowed until the server has stopped. */
 struct status detect_service_add(struct rpc_server *server, struct detect_service *service, struct detector *detector,
                                  int64_t max_image_bytes);
 
-/* Health tells whether there is a model, for the service and the whole server: call after rpc_server_start(). */
-void detect_service_show(struct rpc_server *server, const struct detect_service *service);
+/* Memory that a call holds beside its messages while it waits, as far as one can tell. */
+#define DETECT_CALL_BYTES (16u << 10)
+
+/* When to come again, as gRPC's own retries read it. */
+#define DETECT_RETRY_TRAILER "grpc-retry-pushback-ms"
+void detect_set_retry(struct rpc_call *call, int64_t retry_ms);
+
+/* ---- inside ---- */
+
+#define DETECT_MAX_ID 256
+rpc_stream_fn detect_stream;
 
 #endif

@@ -1,46 +1,40 @@
-/* detector.h - the detector without its network side: one model, a pool of engines, and the way of one picture
- * through them: decode, resize, forward, boxes. Thread-safe after detector_open().
+/* detector.h - the detector without its network side: its models, the queue in front of them, and what follows their files.
+ * Thread-safe after detector_open().
  *
  * Without a usable model it is still there and says why it cannot work, so that the service starts, answers and shows
- * what is missing instead of dying again and again. */
+ * what is missing instead of dying again and again; files that appear later serve as soon as they are checked. */
 #ifndef DETECTOR_DETECTOR_H
 #define DETECTOR_DETECTOR_H
 
-#include "boxes.h"
-#include "network/loader.h"
+#include "models.h"
+#include "queue.h"
 
 struct detector;
 
 struct detector_config {
-    const char *model;  /* name, see loader.h */
-    const char *path;   /* folders, see loader.h */
-    const char *engine; /* "auto", or the name of an engine */
-    int64_t n_engines;  /* pictures at once; each engine has its own activations */
-    double threshold;   /* 0: the model's own */
-    int64_t max_image_bytes;
-    int64_t max_pixels;
+    struct models_config models; /* serve.n_workers: of the queue, too */
+    struct queue_config queue;
+    int64_t poll_ms;            /* how often the models' files are looked at */
+    void (*changed)(void *ctx); /* a model came, went bad or became good again; any thread; NULL: none */
+    void *ctx;
 };
 
-/* ST_INVALID only for an unknown engine. Starts a child process for a moment (trial.h): call before threads exist. */
+/* ST_INVALID: settings that make no sense. Starts a child process for a moment (trial.h): call before threads exist. */
 struct status detector_open(struct detector **out, const struct detector_config *config);
+
+/* Computes what is queued before it returns. NULL is fine. */
 void detector_close(struct detector *d);
 
-/* OK: it has a model. ST_PRECONDITION with the reason otherwise. */
-struct status detector_ready(const struct detector *d);
+struct models *detector_models(struct detector *d);
+const struct stages_config *detector_stages(const struct detector *d);
 
-const struct model *detector_model(const struct detector *d); /* NULL while not ready */
-float detector_threshold(const struct detector *d);           /* what 0 in a request means */
+/* See reload_now(). */
+void detector_reload(struct detector *d);
 
-struct detection {
-    uint32_t width, height; /* of the picture */
-    size_t n_objects;
-    struct box_object objects[BOXES_MAX];
-};
+/* From now on the models stay as they are. Not from several threads at once. */
+void detector_freeze(struct detector *d);
 
-/* One JPEG or PNG file. deadline: clock_now() scale, CLOCK_NEVER for none. threshold 0: the default. ST_INVALID: not a
- * picture or over a limit, or a threshold outside of 0.001..1; ST_EXHAUSTED: no engine was free in time; ST_DEADLINE:
- * it passed during the work; ST_PRECONDITION as above. */
-struct status detector_detect(struct detector *d, const uint8_t *data, size_t size, float threshold, int64_t deadline,
-                              struct detection *out);
+/* One picture to the model of that name ("": the default): queue_submit() with the model filled in. */
+struct status detector_submit(struct detector *d, const char *model, struct queue_job *job, int64_t *retry_ms);
 
 #endif

@@ -4,11 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "detector.h"
 #include "metrics/metrics.h"
 #include "nn/nn.h"
-#include "image/picture.h"
-#include "network/small_model.h"
+#include "testing.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -19,47 +17,30 @@
 #define N_THREADS 4
 
 static char *folder;
-static struct detector *small; /* two engines; opened once, since each opening asks darknet */
+static struct detector *small; /* two threads; opened once, since each opening asks darknet */
 
-static struct detector_config small_config(int64_t n_engines)
+static struct detector *open_detector(const struct detector_config *config)
 {
-    return (struct detector_config){.model = "small",
-                                    .path = folder,
-                                    .engine = "openblas",
-                                    .n_engines = n_engines,
-                                    .max_image_bytes = 1 << 20,
-                                    .max_pixels = 1000000};
-}
-
-static struct detector *open_small(int64_t n_engines)
-{
-    struct detector_config config = small_config(n_engines);
     struct detector *d;
 
-    or_die(detector_open(&d, &config));
-    or_die(detector_ready(d));
+    or_die(detector_open(&d, config));
     return d;
-}
-
-static uint8_t *small_picture(int width, int height, size_t *size)
-{
-    return picture_jpeg(&(struct picture_jpeg){width, height, 3, false, 0}, size);
 }
 
 static double images_with(const char *result)
 {
-    return series_value(metric_series(metric_counter("bloginfer_detector_images_total", "", "result"), result));
+    return series_value(
+        metric_series(metric_counter("bloginfer_detector_images_total", "", "model,result"), "small", result));
 }
 
 static void test_a_picture(void **state)
 {
-    struct detector *d = small;
     struct detection found;
     size_t size;
-    uint8_t *file = small_picture(300, 200, &size);
+    uint8_t *file = testing_picture(300, 200, &size);
     double before = images_with("ok");
     (void)state;
-    assert_int_equal(detector_detect(d, file, size, 0.05f, CLOCK_NEVER, &found).code, ST_OK);
+    assert_int_equal(testing_detect(small, "", file, size, 0.05f, CLOCK_NEVER, &found).code, ST_OK);
     assert_int_equal(found.width, 300);
     assert_int_equal(found.height, 200);
     assert_true(found.n_objects > 0); /* random weights see something everywhere */
@@ -69,93 +50,66 @@ static void test_a_picture(void **state)
         assert_true(o->left >= 0 && o->left + o->width <= 300.01f && o->top >= 0 && o->top + o->height <= 200.01f);
     }
     assert_true(images_with("ok") == before + 1);
+    assert_int_equal(testing_detect(small, "small", file, size, 0, CLOCK_NEVER, &found).code, ST_OK);
+    assert_int_equal(testing_detect(small, "large", file, size, 0, CLOCK_NEVER, &found).code, ST_NOT_FOUND);
+    assert_int_equal(testing_detect(small, "", file, size / 2, 0, CLOCK_NEVER, &found).code, ST_INVALID);
     free(file);
-}
-
-static void test_what_is_refused(void **state)
-{
-    static const float thresholds[] = {-1, 0.0001f, 1.5f, NAN, INFINITY};
-    struct detector *d = small;
-    struct detection found;
-    size_t size;
-    uint8_t *file = small_picture(1100, 1000, &size);
-    (void)state;
-    struct status st = detector_detect(d, file, size, 0, CLOCK_NEVER, &found);
-    assert_int_equal(st.code, ST_INVALID);
-    assert_non_null(strstr(st.msg, "1100x1000"));
-    free(file);
-    file = small_picture(100, 100, &size);
-    for (size_t i = 0; i < COUNT_OF(thresholds); i++)
-        assert_int_equal(detector_detect(d, file, size, thresholds[i], CLOCK_NEVER, &found).code, ST_INVALID);
-    assert_int_equal(detector_detect(d, file, size / 2, 0, CLOCK_NEVER, &found).code, ST_INVALID);
-    assert_int_equal(detector_detect(d, file, size, 0, clock_now() - 1, &found).code, ST_DEADLINE);
-    assert_int_equal(detector_detect(d, file, size, 0, CLOCK_NEVER, &found).code, ST_OK); /* and goes on */
-    free(file);
-}
-
-static void test_threshold_of_the_settings(void **state)
-{
-    struct detector_config config = small_config(1);
-    struct detector *d;
-    (void)state;
-    config.threshold = 0.4;
-    assert_int_equal(detector_open(&d, &config).code, ST_OK);
-    assert_true(detector_threshold(d) == 0.4f);
-    detector_close(d);
-    assert_true(detector_threshold(small) == 0.25f);
 }
 
 static void test_without_a_model(void **state)
 {
-    struct detector_config config = small_config(1);
+    struct detector_config config = testing_config(folder, "absent", 1);
+    struct detector *d = open_detector(&config);
     struct detection found;
-    struct detector *d;
     (void)state;
-    config.model = "absent";
-    assert_int_equal(detector_open(&d, &config).code, ST_OK);
-    assert_null(detector_model(d));
-    struct status st = detector_detect(d, (const uint8_t *)"x", 1, 0, CLOCK_NEVER, &found);
+    struct status st = testing_detect(d, "", (const uint8_t *)"x", 1, 0, CLOCK_NEVER, &found);
     assert_int_equal(st.code, ST_PRECONDITION);
     assert_non_null(strstr(st.msg, "the detector has no model: absent.cfg is missing; ./bloginfer fetch"));
-    assert_int_equal(detector_ready(d).code, ST_PRECONDITION);
+    assert_int_equal(models_ready(detector_models(d)).code, ST_PRECONDITION);
     detector_close(d);
 }
 
 static void test_wrong_settings(void **state)
 {
-    struct detector_config config = small_config(1);
+    struct detector_config config = testing_config(folder, "small", 1);
     struct detector *d;
     (void)state;
-    config.engine = "gpu";
+    config.models.serve.engine = "gpu";
     assert_int_equal(detector_open(&d, &config).code, ST_INVALID);
-    config = small_config(0);
+    config = testing_config(folder, "small", 0);
     assert_int_equal(detector_open(&d, &config).code, ST_INVALID);
+    config = testing_config(folder, "small", 1);
+    config.queue.stages.nms = 0;
+    assert_int_equal(detector_open(&d, &config).code, ST_INVALID);
+}
+
+static void assert_same_objects(const struct detection *a, const struct detection *b)
+{
+    assert_int_equal(a->n_objects, b->n_objects);
+    for (size_t i = 0; i < a->n_objects; i++)
+        assert_true(fabsf(a->objects[i].confidence - b->objects[i].confidence) < 1e-3f);
 }
 
 /* darknet itself can serve, and says the same. */
 static void test_darknet_as_the_engine(void **state)
 {
-    struct detector_config config = small_config(2);
-    struct detector *theirs;
+    struct detector_config config = testing_config(folder, "small", 2);
     struct detection a, b;
     size_t size;
-    uint8_t *file = small_picture(300, 200, &size);
+    uint8_t *file = testing_picture(300, 200, &size);
     (void)state;
-    config.engine = "darknet";
-    assert_int_equal(detector_open(&theirs, &config).code, ST_OK);
-    if (detector_ready(theirs).code)
-        fail_msg("%s", detector_ready(theirs).msg);
-    assert_int_equal(detector_detect(small, file, size, 0.2f, CLOCK_NEVER, &a).code, ST_OK);
-    assert_int_equal(detector_detect(theirs, file, size, 0.2f, CLOCK_NEVER, &b).code, ST_OK);
-    assert_int_equal(a.n_objects, b.n_objects);
-    for (size_t i = 0; i < a.n_objects; i++)
-        assert_true(fabsf(a.objects[i].confidence - b.objects[i].confidence) < 1e-3f);
+    config.models.serve.engine = "darknet";
+    struct detector *theirs = open_detector(&config);
+    if (models_ready(detector_models(theirs)).code)
+        fail_msg("%s", models_ready(detector_models(theirs)).msg);
+    assert_int_equal(testing_detect(small, "", file, size, 0.2f, CLOCK_NEVER, &a).code, ST_OK);
+    assert_int_equal(testing_detect(theirs, "", file, size, 0.2f, CLOCK_NEVER, &b).code, ST_OK);
+    assert_same_objects(&a, &b);
     free(file);
     detector_close(theirs);
 }
 
 struct job {
-    struct detector *d;
     const uint8_t *file;
     size_t size;
     const struct detection *want;
@@ -168,17 +122,16 @@ static void *run(void *arg)
     struct detection found;
 
     for (int i = 0; i < 30; i++) {
-        struct status st = detector_detect(j->d, j->file, j->size, 0.05f, CLOCK_NEVER, &found);
+        struct status st = testing_detect(small, "", j->file, j->size, 0.05f, CLOCK_NEVER, &found);
         j->n_wrong += st.code || found.n_objects != j->want->n_objects ||
                       memcmp(found.objects, j->want->objects, found.n_objects * sizeof *found.objects) != 0;
     }
     return NULL;
 }
 
-/* More threads than engines, each with its own picture: everybody gets his own answer. */
-static void test_many_threads(void **state)
+/* More callers than threads, each with its own picture: everybody gets his own answer. */
+static void test_many_callers(void **state)
 {
-    struct detector *d = small;
     struct detection want[N_THREADS];
     struct job jobs[N_THREADS];
     pthread_t threads[N_THREADS];
@@ -186,9 +139,9 @@ static void test_many_threads(void **state)
     (void)state;
     for (int i = 0; i < N_THREADS; i++) {
         size_t size;
-        files[i] = small_picture(100 + 90 * i, 200 - 20 * i, &size);
-        assert_int_equal(detector_detect(d, files[i], size, 0.05f, CLOCK_NEVER, &want[i]).code, ST_OK);
-        jobs[i] = (struct job){d, files[i], size, &want[i], 0};
+        files[i] = testing_picture(100 + 90 * i, 200 - 20 * i, &size);
+        assert_int_equal(testing_detect(small, "", files[i], size, 0.05f, CLOCK_NEVER, &want[i]).code, ST_OK);
+        jobs[i] = (struct job){files[i], size, &want[i], 0};
     }
     for (int i = 0; i < N_THREADS; i++)
         threads[i] = thread_start("detect", 0, run, &jobs[i]);
@@ -210,10 +163,10 @@ static char *real_path(void)
                      models ? models : "", data ? data : "", home ? home : "", BLOGINFER_SOURCE_DIR);
 }
 
-static bool saw(const struct detector *d, const struct detection *found, const char *label)
+static bool saw(char *const *labels, const struct detection *found, const char *label)
 {
     for (size_t i = 0; i < found->n_objects; i++)
-        if (strcmp(detector_model(d)->labels[found->objects[i].class_id], label) == 0)
+        if (strcmp(labels[found->objects[i].class_id], label) == 0)
             return true;
     return false;
 }
@@ -221,35 +174,35 @@ static bool saw(const struct detector *d, const struct detection *found, const c
 static void find_the_dog(const char *name)
 {
     char *path = real_path(), *file;
-    struct detector_config config = {.model = name,
-                                     .path = path,
-                                     .engine = "auto",
-                                     .n_engines = 1,
-                                     .max_image_bytes = 10 << 20,
-                                     .max_pixels = 40000000};
+    struct detector_config config = testing_config(path, name, 1);
     struct detection found;
-    struct detector *d;
+    struct served *s;
     size_t size;
 
-    assert_int_equal(detector_open(&d, &config).code, ST_OK);
-    free(path);
-    if (strstr(detector_ready(d).msg, "missing")) {
+    config.models.serve.engine = "auto";
+    struct detector *d = open_detector(&config);
+    struct status st = models_ready(detector_models(d));
+    if (strstr(st.msg, "missing")) {
         print_message("skipped: %s (looked in BLOGINFER_MODELS, BLOGINFER_DATA/models, BLOGINFER_HOME/data/models)\n",
-                      detector_ready(d).msg);
+                      st.msg);
         detector_close(d);
+        free(path);
         skip();
     }
-    if (detector_ready(d).code)
-        fail_msg("%s", detector_ready(d).msg);
+    if (st.code)
+        fail_msg("%s", st.msg);
+    or_die(models_acquire(detector_models(d), "", &s));
     or_die(fs_read(DOG, 1 << 24, &file, &size));
-    assert_int_equal(detector_detect(d, (const uint8_t *)file, size, 0, CLOCK_NEVER, &found).code, ST_OK);
+    assert_int_equal(testing_detect(d, "", (const uint8_t *)file, size, 0, CLOCK_NEVER, &found).code, ST_OK);
     assert_int_equal(found.width, 768);
     assert_int_equal(found.height, 576);
-    assert_true(saw(d, &found, "dog"));
-    assert_true(saw(d, &found, "bicycle"));
-    assert_true(saw(d, &found, "car") || saw(d, &found, "truck"));
+    assert_true(saw(s->model->labels, &found, "dog"));
+    assert_true(saw(s->model->labels, &found, "bicycle"));
+    assert_true(saw(s->model->labels, &found, "car") || saw(s->model->labels, &found, "truck"));
+    served_release(s);
     free(file);
     detector_close(d);
+    free(path);
 }
 
 static void test_yolov3_tiny_finds_the_dog(void **state)
@@ -268,19 +221,19 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_picture),
-        cmocka_unit_test(test_what_is_refused),
-        cmocka_unit_test(test_threshold_of_the_settings),
         cmocka_unit_test(test_without_a_model),
         cmocka_unit_test(test_wrong_settings),
         cmocka_unit_test(test_yolov3_tiny_finds_the_dog),
         cmocka_unit_test(test_yolo_fastest_finds_the_dog),
-        cmocka_unit_test(test_many_threads),
+        cmocka_unit_test(test_many_callers),
         cmocka_unit_test(test_darknet_as_the_engine), /* last: it brings OpenCV into this process */
     };
     (void)argc;
     nn_setup_blas(argv);
     folder = small_folder();
-    small = open_small(2);
+    struct detector_config config = testing_config(folder, "small", 2);
+    small = open_detector(&config);
+    or_die(models_ready(detector_models(small)));
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     detector_close(small);
     or_die(fs_remove_tree(folder));

@@ -21,7 +21,7 @@ static struct status read_picture(const char *path, struct cfg_shape shape, floa
     if (!st.code)
         st = image_decode(&im, (const uint8_t *)data, size, &limits);
     if (!st.code) {
-        resize_to_planes(input, (uint32_t)shape.w, (uint32_t)shape.h, &im);
+        resize_to_planes(input, (uint32_t)shape.w, (uint32_t)shape.h, &im, RESIZE_PLAIN);
         image_fini(&im);
         sha256(data, size, digest);
     }

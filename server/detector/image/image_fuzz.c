@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (image_decode(&im, data, size, &limits).code)
         return 0;
-    resize_to_planes(planes, 32, 32, &im);
+    for (enum resize_mode mode = RESIZE_PLAIN; mode <= RESIZE_OPENCV; mode++)
+        resize_to_planes(planes, 32, 32, &im, mode);
     image_fini(&im);
     return 0;
 }

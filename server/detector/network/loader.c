@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define MAX_NAME        100
 #define MAX_NAMES_BYTES ((size_t)1 << 20)
 #define MAX_LABEL       100
+#define MAX_FILES       10000 /* in a folder that is looked through */
 
 /* The weights that pjreddie.com has always offered as yolov3-tiny.weights. They were trained with the second head on
  * anchors 1,2,3; the cfg beside them, which Debian ships, too, says 0,1,2 and loses a third of the accuracy. */
@@ -79,6 +81,17 @@ static struct status split_labels(char **labels, size_t n, char *text, const cha
     return status_ok();
 }
 
+/* The digest so far with one more file. */
+static void digest_add(struct model *m, const void *data, size_t size)
+{
+    uint8_t both[3 * SHA256_SIZE], digest[SHA256_SIZE];
+
+    memcpy(both, m->digest, 2 * SHA256_SIZE); /* in hexadecimal; zeros at first */
+    sha256(data, size, both + 2 * SHA256_SIZE);
+    sha256(both, sizeof both, digest);
+    hex_encode(digest, SHA256_SIZE, m->digest);
+}
+
 static struct status load_labels(struct model *m, const char *path)
 {
     char name[MAX_NAME + 8];
@@ -92,19 +105,21 @@ static struct status load_labels(struct model *m, const char *path)
     }
     if (st.code)
         return st;
+    digest_add(m, m->label_text, size);
     m->labels = xcalloc(n, sizeof *m->labels);
     return split_labels(m->labels, n, m->label_text, name);
 }
 
-static struct status load_cfg(struct cfg **out, const char *name, const char *path)
+static struct status load_cfg(struct cfg **out, struct model *m, const char *path)
 {
     char file[MAX_NAME + 8], *text = NULL;
     size_t size = 0;
 
-    snprintf(file, sizeof file, "%s.cfg", name);
+    snprintf(file, sizeof file, "%s.cfg", m->name);
     struct status st = read_file(path, file, SECTIONS_MAX_BYTES, &text, &size);
     if (st.code)
         return st;
+    digest_add(m, text, size);
     st = cfg_parse(out, text, size);
     free(text);
     return status_prefix(st, "%s", file);
@@ -138,6 +153,7 @@ static void load_ranges(struct model *m, const char *path)
         ranges = ranges_known(m->sha256);
         st = status_ok();
     } else if (!st.code) {
+        digest_add(m, text, size);
         st = ranges_parse(&ranges, text, size);
         if (!st.code && strcmp(ranges->weights, m->sha256) != 0)
             st = status_errorf(ST_INVALID, "they were measured with other weights");
@@ -158,7 +174,7 @@ static struct status load_network(struct model *m, const char *path)
     char file[MAX_NAME + 16], *data = NULL;
     uint8_t digest[SHA256_SIZE];
     size_t size = 0;
-    struct status st = load_cfg(&cfg, m->name, path);
+    struct status st = load_cfg(&cfg, m, path);
 
     if (st.code)
         return st;
@@ -170,6 +186,7 @@ static struct status load_network(struct model *m, const char *path)
     }
     sha256(data, size, digest);
     hex_encode(digest, sizeof digest, m->sha256);
+    digest_add(m, digest, sizeof digest);
     correct_mask(m, cfg);
     st = status_prefix(network_new(&m->network, cfg, (uint8_t *)data, size), "%s", file);
     if (!st.code)
@@ -212,4 +229,107 @@ void model_free(struct model *m)
     free(m->label_text);
     free(m->name);
     free(m);
+}
+
+/* ---- what is there ---- */
+
+static void stamp_file(struct loader_stamp *stamp, size_t i, const char *path, const char *name, const char *ending)
+{
+    char *file = xasprintf("%s.%s", name, ending), *found = find_file(path, file);
+    struct stat s;
+
+    if (found && stat(found, &s) == 0) {
+        stamp->files[i].device = s.st_dev;
+        stamp->files[i].inode = s.st_ino;
+        stamp->files[i].size = (uint64_t)s.st_size;
+        stamp->files[i].changed = s.st_mtim.tv_sec * CLOCK_SECOND + s.st_mtim.tv_nsec;
+    }
+    free(found);
+    free(file);
+}
+
+struct loader_stamp loader_stamp(const char *name, const char *path)
+{
+    struct loader_stamp stamp = {0};
+
+    stamp_file(&stamp, 0, path, name, "cfg");
+    stamp_file(&stamp, 1, path, name, "weights");
+    stamp_file(&stamp, 2, path, name, "names");
+    if (!stamp.files[2].inode)
+        stamp_file(&stamp, 2, path, "coco", "names");
+    stamp_file(&stamp, 3, path, name, "ranges");
+    return stamp;
+}
+
+bool loader_stamp_equal(const struct loader_stamp *a, const struct loader_stamp *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
+/* The model's name when the folder's file is a cfg of one that is complete, to free(); else NULL. */
+static char *complete_model(const char *path, const char *file)
+{
+    size_t n = strlen(file);
+
+    if (n < 5 || strcmp(file + n - 4, ".cfg") != 0)
+        return NULL;
+    char *name = xstrndup(file, n - 4), *weights = xasprintf("%s.weights", name), *found = find_file(path, weights);
+    if (!found || !is_plain(name)) {
+        free(name);
+        name = NULL;
+    }
+    free(found);
+    free(weights);
+    return name;
+}
+
+/* Puts it in its place; false: it is there already, or too many are. */
+static bool insert_name(char **names, size_t *n, char *name)
+{
+    size_t at = 0;
+
+    while (at < *n && strcmp(names[at], name) < 0)
+        at++;
+    if (at < *n && strcmp(names[at], name) == 0)
+        return false;
+    if (*n == LOADER_MAX_MODELS) {
+        log_warn("model_left_out", log_s("model", name), log_i("most_models", LOADER_MAX_MODELS));
+        return false;
+    }
+    memmove(names + at + 1, names + at, (*n - at) * sizeof *names);
+    names[at] = name;
+    ++*n;
+    return true;
+}
+
+static void list_folder(const char *folder, const char *path, char **names, size_t *n)
+{
+    char **files = NULL;
+    size_t n_files = 0;
+    struct status st = fs_list(folder, MAX_FILES, &files, &n_files);
+
+    if (st.code && st.code != ST_NOT_FOUND)
+        log_warn("model_folder_unreadable", log_s("folder", folder), log_s("reason", st.msg));
+    for (size_t i = 0; !st.code && i < n_files; i++) {
+        char *name = complete_model(path, files[i]);
+        if (name && !insert_name(names, n, name))
+            free(name);
+    }
+    free(files);
+}
+
+size_t loader_list(const char *path, char ***names)
+{
+    size_t n = 0;
+
+    *names = xcalloc(LOADER_MAX_MODELS, sizeof **names);
+    for (const char *p = path; *p;) {
+        size_t length = strcspn(p, ":");
+        char *folder = length ? xstrndup(p, length) : NULL;
+        if (folder)
+            list_folder(folder, path, *names, &n);
+        free(folder);
+        p += length + (p[length] == ':');
+    }
+    return n;
 }

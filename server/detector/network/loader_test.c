@@ -92,6 +92,56 @@ static void test_wrong_files(void **state)
     assert_refused("small", folder, ST_INVALID, "small.cfg: line 1");
 }
 
+/* Every file counts for the digest; the stamp changes with each of them, and when one of them goes. */
+static void test_changes_are_seen(void **state)
+{
+    static const struct {
+        const char *name, *text;
+    } changes[] = {{"small.names", "rat\ncow\n"}, {"small.cfg", small_cfg}, {"small.weights", "x"}};
+    struct loader_stamp before = loader_stamp("small", folder), after, none = {0};
+    struct model *a, *b;
+    (void)state;
+    or_die(loader_load(&a, "small", folder));
+    for (size_t i = 0; i < COUNT_OF(changes); i++) {
+        put(changes[i].name, changes[i].text);
+        after = loader_stamp("small", folder);
+        assert_false(loader_stamp_equal(&before, &after));
+        before = after;
+        if (i == 0) {
+            or_die(loader_load(&b, "small", folder));
+            assert_string_not_equal(a->digest, b->digest);
+            assert_string_equal(a->sha256, b->sha256);
+            model_free(b);
+        }
+    }
+    after = loader_stamp("small", folder);
+    assert_true(loader_stamp_equal(&before, &after));
+    after = loader_stamp("absent", folder);
+    assert_true(loader_stamp_equal(&none, &after));
+    model_free(a);
+}
+
+static void test_list_of_complete_models(void **state)
+{
+    char *other = small_folder(), *path = xasprintf("/nowhere:%s::%s", folder, other), **names;
+    (void)state;
+    put("b.cfg", "x");
+    put("b.weights", "x");
+    put("a.weights", "x");
+    put("c.cfg", "x");
+    put(".cfg", "x");
+    size_t n = loader_list(path, &names);
+    assert_int_equal(n, 2); /* small is in both folders */
+    assert_string_equal(names[0], "b");
+    assert_string_equal(names[1], "small");
+    free(names[0]);
+    free(names[1]);
+    free(names);
+    or_die(fs_remove_tree(other));
+    free(other);
+    free(path);
+}
+
 static void test_names_of_files_are_plain(void **state)
 {
     static const char *const names[] = {"", "..", ".small", "a/b", "../small", "a:b", "a\nb"};
@@ -108,6 +158,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_found_file_by_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wrong_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_changes_are_seen, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_list_of_complete_models, setup, teardown),
         cmocka_unit_test_setup_teardown(test_names_of_files_are_plain, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,204 @@
+/* served.c - see served.h. */
+#include "served.h"
+
+#include "executor/trial.h"
+#include "nn/nn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- which engine ---- */
+
+static void log_trial(const char *model, const struct engine_kind *kind, const struct trial *t, struct status st)
+{
+    if (st.code)
+        log_error("engine_refused", log_s("model", model), log_s("engine", kind->name), log_s("reason", st.msg));
+    else
+        log_info("engine", log_s("model", model), log_s("engine", kind->name),
+                 log_f("forward_ms", 1e3 * t->forward_seconds),
+                 log_s("compared_with", t->compared ? "darknet" : "nothing"), log_f("error", t->error),
+                 log_s("blas", nn_blas_core()), log_s("isa", nn_kernel_isa()));
+}
+
+struct status served_engine_check(const char *name)
+{
+    if (strcmp(name, "auto") == 0 || engine_kind_find(name))
+        return status_ok();
+    return status_errorf(ST_INVALID, "engine \"%.40s\": auto, fp32, openblas or darknet is needed", name);
+}
+
+/* The named engine, or with "auto" the first one that computes this network right. */
+static struct status choose_engine(const struct engine_kind **out, double *seconds, const struct model *m,
+                                   const char *name)
+{
+    const struct engine_kind *named = engine_kind_find(name);
+    const struct engine_kind *const every[] = {&engine_fp32, &engine_openblas, &engine_darknet, NULL};
+    const struct engine_kind *const one[] = {named, NULL}, *const *candidates = named ? one : every;
+    struct status st = status_ok();
+
+    for (size_t i = 0; candidates[i]; i++) {
+        struct trial t;
+        st = trial_run(candidates[i], m->network, &t);
+        log_trial(m->name, candidates[i], &t, st);
+        if (!st.code) {
+            *out = candidates[i];
+            *seconds = t.forward_seconds;
+            break;
+        }
+    }
+    return st;
+}
+
+struct status served_try(struct served_check *out, const char *name, const struct served_config *config)
+{
+    const struct engine_kind *kind = NULL;
+    struct model *m = NULL;
+    struct status st = loader_load(&m, name, config->path);
+
+    if (!st.code)
+        st = choose_engine(&kind, &out->forward_seconds, m, config->engine);
+    if (!st.code) {
+        snprintf(out->engine, sizeof out->engine, "%s", kind->name);
+        memcpy(out->digest, m->digest, sizeof out->digest);
+    }
+    model_free(m);
+    return st;
+}
+
+/* ---- loading ---- */
+
+static struct status make_workers(struct served *s, size_t n)
+{
+    const struct network *net = s->model->network;
+
+    s->workers = xcalloc(n, sizeof *s->workers);
+    for (size_t i = 0; i < n; i++) {
+        struct status st = s->kind->create(&s->workers[i].engine, net);
+        if (st.code)
+            return st;
+        s->workers[i].input = xaligned(cfg_shape_size(net->cfg->input), sizeof(float));
+        s->n_workers++;
+    }
+    return status_ok();
+}
+
+static void make_metrics(struct served *s)
+{
+    static const double bounds[] = {1e-5,  3e-5,  1e-4,  3e-4, 1e-3, 2e-3, 4e-3, 8e-3, 0.016,
+                                    0.032, 0.064, 0.125, 0.25, 0.5,  1,    2,    4,    8};
+    const char *name = s->model->name;
+    struct metric *m = metric_histogram("bloginfer_detector_stage_duration_seconds",
+                                        "Time of one picture in a stage; queue: until a thread took it.", "model,stage",
+                                        bounds, COUNT_OF(bounds));
+
+    for (int i = 0; i < N_STAGES; i++)
+        s->stages[i] = metric_series(m, name, stage_names[i]);
+    s->results = metric_counter("bloginfer_detector_images_total", "Pictures by result.", "model,result");
+}
+
+/* The engine: what was found elsewhere, or what is found now. */
+static struct status find_engine(struct served *s, const struct served_config *config,
+                                 const struct served_check *checked)
+{
+    if (!checked)
+        return choose_engine(&s->kind, &s->forward_seconds, s->model, config->engine);
+    if (strcmp(checked->digest, s->model->digest) != 0)
+        return status_errorf(ST_ABORTED, "the files of %s changed while they were checked", s->model->name);
+    s->kind = engine_kind_find(checked->engine);
+    s->forward_seconds = checked->forward_seconds;
+    return s->kind ? status_ok() : status_errorf(ST_INTERNAL, "no engine \"%s\"", checked->engine);
+}
+
+static void served_free(struct served *s)
+{
+    for (size_t i = 0; i < s->n_workers; i++) {
+        engine_free(s->workers[i].engine);
+        free(s->workers[i].input);
+    }
+    free(s->workers);
+    model_free(s->model);
+    free(s);
+}
+
+struct status served_load(struct served **out, const char *name, const struct served_config *config,
+                          const struct served_check *checked)
+{
+    struct served *s = xcalloc(1, sizeof *s);
+    struct status st = loader_load(&s->model, name, config->path);
+
+    if (!st.code)
+        st = find_engine(s, config, checked);
+    if (!st.code)
+        st = make_workers(s, config->n_workers);
+    if (st.code) {
+        served_free(s);
+        return st;
+    }
+    network_drop_file(s->model->network);
+    s->threshold = config->threshold > 0 ? config->threshold : s->model->threshold;
+    s->loaded_at = clock_wall();
+    atomic_init(&s->refs, 1);
+    atomic_init(&s->mean_ns, (int64_t)(s->forward_seconds * 1.2e9)); /* a guess until the first picture */
+    make_metrics(s);
+    log_info("model", log_s("name", name), log_s("sha256", s->model->sha256), log_s("engine", s->kind->name),
+             log_f("threshold", (double)s->threshold), log_i("engines", (int64_t)s->n_workers));
+    *out = s;
+    return st;
+}
+
+struct served *served_acquire(struct served *s)
+{
+    atomic_fetch_add(&s->refs, 1);
+    return s;
+}
+
+void served_release(struct served *s)
+{
+    if (s && atomic_fetch_sub(&s->refs, 1) == 1)
+        served_free(s);
+}
+
+const char *served_precision(const struct served *s)
+{
+    (void)s;
+    return "fp32";
+}
+
+/* ---- counting ---- */
+
+static const char *result_name(enum code code)
+{
+    switch (code) {
+    case ST_OK:
+        return "ok";
+    case ST_INVALID:
+        return "invalid";
+    case ST_RANGE:
+        return "too_large";
+    case ST_EXHAUSTED:
+        return "refused";
+    case ST_DEADLINE:
+        return "deadline";
+    case ST_CANCELLED:
+        return "cancelled";
+    default:
+        return "error";
+    }
+}
+
+void served_observe(struct served *s, const struct detection *d, enum code code)
+{
+    double seconds = 0;
+
+    metric_add(s->results, 1, s->model->name, result_name(code));
+    for (int i = 0; i < N_STAGES; i++)
+        if (d && d->seconds[i] > 0) {
+            series_observe(s->stages[i], d->seconds[i]);
+            seconds += i == STAGE_QUEUE ? 0 : d->seconds[i];
+        }
+    if (code == ST_OK && d) { /* two threads at once may lose one of the two: it is a mean */
+        int64_t mean = atomic_load(&s->mean_ns), now = (int64_t)(seconds * 1e9);
+        atomic_store(&s->mean_ns, mean > 0 ? mean + (now - mean) / 8 : now);
+    }
+}
