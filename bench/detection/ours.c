@@ -23,6 +23,7 @@
 
 #define MAX_LINE  (1 << 20)
 #define MAX_IMAGE ((size_t)10 << 20)
+#define NMS       0.45f
 
 struct ours {
     struct model *model;
@@ -90,9 +91,11 @@ static void detect(struct ours *o, const char *path, float threshold)
 
     or_die(fs_read(path, MAX_IMAGE, &file, &size));
     or_die(image_decode(&image, (const uint8_t *)file, size, &limits));
-    resize_to_planes(o->input, (uint32_t)c->input.w, (uint32_t)c->input.h, &image);
+    struct boxes_request request = {
+        .threshold = threshold, .nms = NMS, .width = (float)image.width, .height = (float)image.height};
+    request.frame = resize_to_planes(o->input, (uint32_t)c->input.w, (uint32_t)c->input.h, &image, RESIZE_PLAIN);
     engine_forward(o->engine, o->input);
-    size_t n = boxes_find(c, o->engine->heads, threshold, (float)image.width, (float)image.height, objects);
+    size_t n = boxes_find(c, o->engine->heads, &request, objects);
     for (size_t i = 0; i < n; i++) {
         const struct box_object *b = &objects[i];
         printf("%u %.6f %.3f %.3f %.3f %.3f ", b->class_id, (double)b->confidence, (double)b->left, (double)b->top,

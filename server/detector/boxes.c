@@ -19,17 +19,38 @@ struct cell {
     size_t plane;
     size_t x, y;
     float anchor_w, anchor_h; /* parts of the input */
+    float scale_xy;
 };
+
+/* Where in its cell the middle is, 0..1, or a little outside of it with YOLO 4's scale. */
+static float middle(const struct cell *cell, float raw)
+{
+    return cell->scale_xy * logistic(raw) - (cell->scale_xy - 1) / 2;
+}
 
 static struct box_object cell_box(const struct cell *cell, struct cfg_shape grid, const struct boxes_request *r)
 {
     float width = r->width / r->frame.width, height = r->height / r->frame.height; /* of the whole input */
-    float cx = (((float)cell->x + logistic(cell->data[0])) / (float)grid.w - r->frame.left) * width;
-    float cy = (((float)cell->y + logistic(cell->data[cell->plane])) / (float)grid.h - r->frame.top) * height;
+    float cx = (((float)cell->x + middle(cell, cell->data[0])) / (float)grid.w - r->frame.left) * width;
+    float cy = (((float)cell->y + middle(cell, cell->data[cell->plane])) / (float)grid.h - r->frame.top) * height;
     float w = expf(fminf(cell->data[2 * cell->plane], 20)) * cell->anchor_w * width;
     float h = expf(fminf(cell->data[3 * cell->plane], 20)) * cell->anchor_h * height;
 
     return (struct box_object){.left = cx - w / 2, .top = cy - h / 2, .width = w, .height = h};
+}
+
+/* The divisor that makes exponentials of a cell's classes, less the largest, add up to 1; *largest is that. */
+static float softmax_sum(const struct cell *cell, size_t n_classes, float *largest)
+{
+    const float *classes = cell->data + 5 * cell->plane;
+    float sum = 0;
+
+    *largest = classes[0];
+    for (size_t k = 1; k < n_classes; k++)
+        *largest = fmaxf(*largest, classes[k * cell->plane]);
+    for (size_t k = 0; k < n_classes; k++)
+        sum += expf(classes[k * cell->plane] - *largest);
+    return sum;
 }
 
 static void find_in_cell(const struct cell *cell, const struct cfg_head *head, struct cfg_shape grid,
@@ -40,8 +61,10 @@ static void find_in_cell(const struct cell *cell, const struct cfg_head *head, s
     if (!(objectness >= r->threshold))
         return;
     struct box_object box = cell_box(cell, grid, r);
+    float largest = 0, sum = head->softmax ? softmax_sum(cell, head->n_classes, &largest) : 1;
     for (size_t k = 0; k < head->n_classes; k++) {
-        float confidence = objectness * logistic(cell->data[(5 + k) * cell->plane]);
+        float raw = cell->data[(5 + k) * cell->plane];
+        float confidence = objectness * (head->softmax ? expf(raw - largest) / sum : logistic(raw));
         struct box_object *to = confidence >= r->threshold ? vec_push(found) : NULL;
         if (to) {
             *to = box;
@@ -57,16 +80,14 @@ static void find_in_head(const struct cfg *c, size_t index, const float *data, c
     const struct cfg_head *head = &c->heads[index];
     struct cfg_shape grid = c->layers[c->head_layer[index]].out;
     size_t plane = grid.h * grid.w;
+    float unit_w = 1 / (float)(head->region ? grid.w : c->input.w);
+    float unit_h = 1 / (float)(head->region ? grid.h : c->input.h);
 
     for (size_t a = 0; a < head->n_mask; a++) {
         const float *anchor = head->anchors + 2 * head->mask[a], *planes = data + a * (5 + head->n_classes) * plane;
         for (size_t i = 0; i < plane; i++) {
-            struct cell cell = {planes + i,
-                                plane,
-                                i % grid.w,
-                                i / grid.w,
-                                anchor[0] / (float)c->input.w,
-                                anchor[1] / (float)c->input.h};
+            struct cell cell = {planes + i,         plane,         i % grid.w, i / grid.w, anchor[0] * unit_w,
+                                anchor[1] * unit_h, head->scale_xy};
             find_in_cell(&cell, head, grid, r, found);
         }
     }

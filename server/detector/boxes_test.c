@@ -181,6 +181,60 @@ static void test_extreme_outputs(void **state)
     teardown(&h);
 }
 
+/* The head of YOLO 2: anchors in cells, classes that share one. */
+static void test_region(void **state)
+{
+    struct cfg *c = small_cfg_parse_text(small_cfg_yolo2);
+    struct cfg_shape grid = c->layers[c->head_layer[0]].out;
+    size_t plane = grid.h * grid.w;
+    float *data = xcalloc(cfg_shape_size(grid), sizeof *data);
+    struct box_object o[BOXES_MAX];
+    (void)state;
+    for (size_t i = 0; i < cfg_shape_size(grid); i++)
+        data[i] = -20;
+    float *cell = data + 1 * 7 * plane + 2 * grid.w + 3; /* anchor 1: 1.8 x 2 cells; 12 x 8 cells in all */
+    for (size_t i = 0; i < 4; i++)
+        cell[i * plane] = 0;
+    cell[4 * plane] = logit(0.9);
+    cell[5 * plane] = 1;
+    cell[6 * plane] = 3;
+    assert_int_equal(
+        boxes_find(c, (const float *const *)&data, &(struct boxes_request){0.25f, 0.45f, 600, 400, {0, 0, 1, 1}}, o),
+        1);
+    assert_int_equal(o[0].class_id, 1);
+    assert_near(o[0].confidence, 0.9 / (1 + exp(-2)));
+    assert_near(o[0].width, 90);
+    assert_near(o[0].height, 100);
+    assert_near(o[0].left, 175 - 45);
+    assert_near(o[0].top, 125 - 50);
+    free(data);
+    free(c);
+}
+
+/* YOLO 4: with scale 1.05 the middle lies up to 0.025 cells outside. */
+static void test_scale_xy(void **state)
+{
+    struct cfg *c = small_cfg_parse_text(small_cfg_yolo4);
+    struct cfg_shape grid = c->layers[c->head_layer[0]].out;
+    size_t plane = grid.h * grid.w;
+    float *data = xcalloc(cfg_shape_size(grid), sizeof *data);
+    struct box_object o[BOXES_MAX];
+    (void)state;
+    for (size_t i = 0; i < cfg_shape_size(grid); i++)
+        data[i] = -20;
+    float *cell = data + 4 * grid.w + 5; /* 12 x 8 cells */
+    cell[0] = 20;
+    cell[2 * plane] = cell[3 * plane] = -2;
+    cell[4 * plane] = cell[5 * plane] = logit(0.9);
+    assert_int_equal(
+        boxes_find(c, (const float *const *)&data, &(struct boxes_request){0.25f, 0.45f, 1200, 800, {0, 0, 1, 1}}, o),
+        1);
+    assert_near(o[0].left + o[0].width / 2, 600 + 2.5);
+    assert_near(o[0].top + o[0].height / 2, 400 - 2.5);
+    free(data);
+    free(c);
+}
+
 static void test_overlap(void **state)
 {
     struct box_object a = {0, 0, 10, 10, 0, 0}, b = {5, 0, 10, 10, 0, 0}, c = {20, 20, 1, 1, 0, 0};
@@ -199,6 +253,8 @@ int main(void)
         cmocka_unit_test(test_letterbox_is_undone),
         cmocka_unit_test(test_clipped_to_the_picture),
         cmocka_unit_test(test_extreme_outputs),
+        cmocka_unit_test(test_region),
+        cmocka_unit_test(test_scale_xy),
         cmocka_unit_test(test_overlap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -144,10 +144,21 @@ static void darknet_destroy(struct engine *base)
     free(e);
 }
 
+/* Layers that came with darknet's forks: the one that Debian ships reads over them and computes something else. */
+static bool knows(const struct network *net)
+{
+    for (size_t i = 0; i < net->cfg->n_layers; i++)
+        if (net->cfg->layers[i].kind == CFG_ROUTE && net->cfg->layers[i].groups > 1)
+            return false;
+    return true;
+}
+
 static struct status darknet_create(struct engine **out, const struct network *net)
 {
     struct library lib = {NULL, NULL, NULL, NULL};
 
+    if (!knows(net))
+        return status_errorf(ST_UNAVAILABLE, "this darknet is older than routes with groups");
     if (!library_open(&lib))
         return status_errorf(ST_UNAVAILABLE, "%s", dlerror());
     struct darknet *e = xcalloc(1, sizeof *e);

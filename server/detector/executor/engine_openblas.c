@@ -40,15 +40,9 @@ struct plan {
     int slot_of[CFG_MAX_LAYERS];
 };
 
-/* Layers that only pass on what another computed: their output is that layer's buffer. */
-static bool is_alias(const struct cfg_layer *l)
-{
-    return l->kind == CFG_DROPOUT || l->kind == CFG_YOLO || (l->kind == CFG_ROUTE && l->n_from == 1);
-}
-
 static int owner(const struct cfg *c, int layer)
 {
-    while (layer >= 0 && is_alias(&c->layers[layer]))
+    while (layer >= 0 && cfg_is_alias(&c->layers[layer]))
         layer = c->layers[layer].from[0];
     return layer;
 }
@@ -96,7 +90,7 @@ static void plan_buffers(struct openblas *e)
 
     find_last_readers(c, last);
     for (int i = 0; i < (int)c->n_layers; i++) {
-        if (is_alias(&c->layers[i]))
+        if (cfg_is_alias(&c->layers[i]))
             continue;
         p.slot_of[i] = take_slot(&p, i, cfg_shape_size(c->layers[i].out));
         p.slots[p.slot_of[i]].busy_until = last[i];
@@ -188,10 +182,16 @@ static const float *input_of(const struct openblas *e, const struct cfg_layer *l
 static void concatenate(const struct openblas *e, float *out, const struct cfg_layer *l)
 {
     for (size_t i = 0; i < l->n_from; i++) {
-        size_t n = cfg_shape_size(e->net->cfg->layers[l->from[i]].out);
-        memcpy(out, e->outputs[l->from[i]], n * sizeof *out);
+        size_t n = cfg_shape_size(e->net->cfg->layers[l->from[i]].out) / l->groups;
+        memcpy(out, e->outputs[l->from[i]] + l->group * n, n * sizeof *out);
         out += n;
     }
+}
+
+static void reorganise(float *out, const float *in, const struct cfg_layer *l)
+{
+    for (size_t i = 0; i < cfg_shape_size(l->out); i++)
+        out[i] = in[cfg_reorg_source(l, i)];
 }
 
 static void add(const struct openblas *e, float *out, const struct cfg_layer *l)
@@ -211,7 +211,7 @@ static void openblas_forward(struct engine *base, const float *picture)
     for (size_t i = 0; i < c->n_layers; i++) {
         const struct cfg_layer *l = &c->layers[i];
         const float *in = input_of(e, l, 0, picture);
-        if (is_alias(l))
+        if (cfg_is_alias(l))
             continue;
         if (l->kind == CFG_CONVOLUTION)
             convolve(e, e->outputs[i], in, l, &e->net->layers[i]);
@@ -221,6 +221,8 @@ static void openblas_forward(struct engine *base, const float *picture)
             e->kernels->upsample(e->outputs[i], in, l);
         else if (l->kind == CFG_ROUTE)
             concatenate(e, e->outputs[i], l);
+        else if (l->kind == CFG_REORG)
+            reorganise(e->outputs[i], in, l);
         else
             add(e, e->outputs[i], l);
         if (e->watch.see)

@@ -8,14 +8,16 @@
 #include "nn/nn.h"
 #include "trial.h"
 
+#include <math.h>
+
 #include <cmocka.h>
 
 #define N_THREADS 4
 #define N_ROUNDS  50
 
-static void computes_what_darknet_computes(const struct engine_kind *kind)
+static void computes_what_darknet_computes_of(const struct engine_kind *kind, const char *cfg)
 {
-    struct network *net = small_network();
+    struct network *net = small_network_of(cfg);
     struct trial t;
     struct status st = trial_run(kind, net, &t);
     if (st.code)
@@ -23,6 +25,12 @@ static void computes_what_darknet_computes(const struct engine_kind *kind)
     assert_true(t.compared); /* Debian's darknet belongs to the packages of the build */
     assert_true(t.error <= TRIAL_TOLERANCE && t.forward_seconds > 0);
     network_free(net);
+}
+
+static void computes_what_darknet_computes(const struct engine_kind *kind)
+{
+    computes_what_darknet_computes_of(kind, small_cfg);
+    computes_what_darknet_computes_of(kind, small_cfg_yolo2);
 }
 
 static void test_openblas_computes_what_darknet_computes(void **state)
@@ -35,6 +43,32 @@ static void test_fp32_computes_what_darknet_computes(void **state)
 {
     (void)state;
     computes_what_darknet_computes(&engine_fp32);
+}
+
+/* Debian's darknet is older than YOLO 4, so that the two paths of our own check each other. */
+static void test_yolo4_is_the_same_with_both_engines(void **state)
+{
+    struct network *net = small_network_of(small_cfg_yolo4);
+    size_t n = cfg_shape_size(net->cfg->input), n_out = cfg_shape_size(net->cfg->layers[net->cfg->head_layer[0]].out);
+    float *input = xcalloc(n, sizeof *input);
+    struct engine *a, *b;
+    struct rng rng;
+    (void)state;
+    rng_init(&rng, 5);
+    for (size_t i = 0; i < n; i++)
+        input[i] = (float)rng_uniform(&rng);
+    or_die(engine_openblas.create(&a, net));
+    or_die(engine_fp32.create(&b, net));
+    engine_forward(a, input);
+    engine_forward(b, input);
+    for (size_t i = 0; i < n_out; i++)
+        assert_true(fabsf(a->heads[0][i] - b->heads[0][i]) <= 1e-4f * fmaxf(1, fabsf(a->heads[0][i])));
+    struct status st = engine_darknet.create(&(struct engine *){NULL}, net);
+    assert_int_equal(st.code, ST_UNAVAILABLE);
+    engine_free(a);
+    engine_free(b);
+    free(input);
+    network_free(net);
 }
 
 static const struct engine_kind wrong_engine;
@@ -154,6 +188,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_openblas_computes_what_darknet_computes),
         cmocka_unit_test(test_fp32_computes_what_darknet_computes),
+        cmocka_unit_test(test_yolo4_is_the_same_with_both_engines),
         cmocka_unit_test(test_trial_refuses_a_wrong_engine),
         cmocka_unit_test(test_engines_of_one_network_do_not_disturb_each_other),
         cmocka_unit_test(test_names),

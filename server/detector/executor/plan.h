@@ -31,7 +31,17 @@ struct plan_types {
                                              they take it as it is, with its scale; else a step converts it */
 };
 
-enum plan_op { PLAN_CONV, PLAN_MAXPOOL, PLAN_UPSAMPLE, PLAN_ADD, PLAN_CONVERT, PLAN_LOGISTIC, PLAN_PICTURE, PLAN_HEAD };
+enum plan_op {
+    PLAN_CONV,
+    PLAN_MAXPOOL,
+    PLAN_UPSAMPLE,
+    PLAN_REORG,
+    PLAN_ADD,
+    PLAN_CONVERT,
+    PLAN_LOGISTIC,
+    PLAN_PICTURE,
+    PLAN_HEAD
+};
 
 struct plan_tensor {
     struct tensor t; /* data: unset */

@@ -26,12 +26,8 @@ struct builder {
 /* The layer that computes what `layer` hands on; -1 is the picture. */
 static int source(const struct cfg *c, int layer)
 {
-    while (layer >= 0) {
-        const struct cfg_layer *l = &c->layers[layer];
-        if (l->kind != CFG_DROPOUT && l->kind != CFG_YOLO && (l->kind != CFG_ROUTE || l->n_from > 1))
-            break;
-        layer = l->from[0];
-    }
+    while (layer >= 0 && cfg_is_alias(&c->layers[layer]))
+        layer = c->layers[layer].from[0];
     return layer;
 }
 
@@ -85,7 +81,7 @@ static void place_slices(struct builder *b)
     for (int i = 0; i < (int)b->c->n_layers; i++) {
         const struct cfg_layer *l = &b->c->layers[i];
         size_t channel = 0;
-        for (size_t k = 0; l->kind == CFG_ROUTE && l->n_from > 1 && k < l->n_from; k++) {
+        for (size_t k = 0; l->kind == CFG_ROUTE && l->groups == 1 && l->n_from > 1 && k < l->n_from; k++) {
             int from = source(b->c, l->from[k]);
             size_t c = from < 0 ? b->c->input.c : b->c->layers[from].out.c;
             if (from >= 0 && b->places[from].route < 0 && channel % TENSOR_ALIGN == 0 &&
@@ -238,6 +234,18 @@ static void build_shortcut(struct builder *b, int layer)
         add_step(b, PLAN_LOGISTIC, layer, out, out);
 }
 
+/* The channels of a tensor that a route with groups takes: all without. */
+static int group_of(struct builder *b, int tensor, const struct cfg_layer *route)
+{
+    struct plan_tensor t = b->p->tensors[tensor];
+
+    if (route->groups == 1)
+        return tensor;
+    t.t.c /= route->groups;
+    t.offset += route->group * t.t.c * tensor_type_size(t.t.type);
+    return add_tensor(b->p, t);
+}
+
 /* Copies of the layers that do not write into the route's tensor themselves. */
 static void build_route(struct builder *b, int layer)
 {
@@ -246,7 +254,7 @@ static void build_route(struct builder *b, int layer)
     size_t channel = 0;
 
     for (size_t k = 0; k < l->n_from; k++) {
-        int from = source(b->c, l->from[k]), in = any_type(b, tensor_of(b, from), layer);
+        int from = source(b->c, l->from[k]), in = group_of(b, any_type(b, tensor_of(b, from), layer), l);
         size_t c = b->p->tensors[in].t.c;
         bool inside = from >= 0 && b->places[from].route == layer && b->places[from].channel == channel;
         if (!inside) {
@@ -304,7 +312,11 @@ static void build_layer(struct builder *b, int layer)
         if (!is_alias(b->c, layer))
             build_route(b, layer);
         break;
+    case CFG_REORG:
+        build_same_type(b, PLAN_REORG, layer);
+        break;
     case CFG_YOLO:
+    case CFG_REGION:
         build_heads(b, layer);
         break;
     case CFG_DROPOUT:

@@ -4,6 +4,7 @@
 #include "layers.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct plan_run {
     struct plan *plan;
@@ -54,6 +55,19 @@ void plan_run_free(struct plan_run *r)
     free(r);
 }
 
+/* Number by number: YOLO 2 has one such layer, and a small one. */
+static void reorganise(const struct tensor *out, const struct tensor *in, const struct cfg_layer *l)
+{
+    size_t size = tensor_type_size(in->type), i = 0;
+
+    for (size_t k = 0; k < out->c; k++)
+        for (size_t to = 0; to < out->h * out->w; to++, i++) {
+            size_t from = cfg_reorg_source(l, i), pixel = from % (in->h * in->w), channel = from / (in->h * in->w);
+            memcpy((char *)out->data + (to * out->stride + k) * size,
+                   (const char *)in->data + (pixel * in->stride + channel) * size, size);
+        }
+}
+
 static void run_step(struct plan_run *r, const struct plan_step *s)
 {
     const struct tensor *in = &r->tensors[s->in], *add = s->add < 0 ? NULL : &r->tensors[s->add];
@@ -69,6 +83,9 @@ static void run_step(struct plan_run *r, const struct plan_step *s)
         break;
     case PLAN_UPSAMPLE:
         r->layers->upsample(out, in, l->stride, 0, out->h);
+        break;
+    case PLAN_REORG:
+        reorganise(out, in, l);
         break;
     case PLAN_ADD:
         r->layers->add(out, in, add, plan_slope(l->activation), 0, out->h);

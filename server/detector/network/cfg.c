@@ -18,6 +18,8 @@ static const char dropout_ignored[] = "probability dropblock dropblock_size_rel 
 static const char yolo_ignored[] = "jitter ignore_thresh truth_thresh random max resize iou_thresh cls_normalizer "
                                    "iou_normalizer obj_normalizer delta_normalizer max_delta label_smooth_eps iou_loss "
                                    "nms_kind beta_nms";
+static const char region_ignored[] = "bias_match jitter rescore object_scale noobject_scale class_scale coord_scale "
+                                     "mask_scale absolute thresh random log max";
 
 static const struct {
     const char *name;
@@ -133,11 +135,14 @@ static void parse_upsample(struct parser *p, struct cfg_layer *l)
     l->out = (struct cfg_shape){l->in.c, l->in.h * l->stride, l->in.w * l->stride};
 }
 
+/* groups and group_id are YOLO 4's. */
 static void parse_route(struct parser *p, struct cfg_layer *l)
 {
     int indices[CFG_MAX_INPUTS];
     size_t n = section_ints(p->section, "layers", -CFG_MAX_LAYERS, CFG_MAX_LAYERS, indices, CFG_MAX_INPUTS, &p->st);
 
+    l->groups = get(p, "groups", 1, 1, MAX_FILTERS);
+    l->group = get(p, "group_id", 0, 0, (long)l->groups - 1);
     l->n_from = 0;
     for (size_t i = 0; i < n; i++)
         add_source(p, l, indices[i]);
@@ -145,7 +150,9 @@ static void parse_route(struct parser *p, struct cfg_layer *l)
         struct cfg_shape from = shape_of(p->cfg, l->from[i]);
         if (i > 0 && (from.w != l->out.w || from.h != l->out.h))
             refuse(p, "joins %zux%zu and %zux%zu", l->out.w, l->out.h, from.w, from.h);
-        l->out = (struct cfg_shape){l->out.c + from.c, from.h, from.w};
+        if (from.c % l->groups)
+            refuse(p, "groups=%zu does not divide %zu channels", l->groups, from.c);
+        l->out = (struct cfg_shape){l->out.c + from.c / l->groups, from.h, from.w};
     }
 }
 
@@ -164,6 +171,28 @@ static void parse_shortcut(struct parser *p, struct cfg_layer *l)
     if (l->from[0] < 0 || other.c != l->in.c || other.h != l->in.h || other.w != l->in.w)
         refuse(p, "adds outputs of different shapes");
     l->out = l->in;
+}
+
+static void parse_reorg(struct parser *p, struct cfg_layer *l)
+{
+    size_t s = l->stride = get(p, "stride", 1, 1, MAX_STRIDE);
+
+    for (size_t i = 0; i < 2; i++)
+        expect(p, i ? "flatten" : "reverse", 0);
+    expect(p, "extra", 0);
+    if (p->st.code)
+        return;
+    if (l->in.h % s || l->in.w % s || l->in.c % (s * s))
+        refuse(p, "stride=%zu does not divide %zux%zu pixels of %zu channels", s, l->in.w, l->in.h, l->in.c);
+    l->out = (struct cfg_shape){l->in.c * s * s, l->in.h / s, l->in.w / s};
+}
+
+size_t cfg_reorg_source(const struct cfg_layer *l, size_t i)
+{
+    size_t s = l->stride, c = l->in.c / (s * s);
+    size_t x = i % l->in.w, y = i / l->in.w % l->in.h, k = i / (l->in.w * l->in.h), offset = k / c;
+
+    return x * s + offset % s + l->in.w * s * (y * s + offset / s + l->in.h * s * (k % c));
 }
 
 static void parse_dropout(struct parser *p, struct cfg_layer *l)
@@ -187,28 +216,56 @@ static void check_head(struct parser *p, const struct cfg_layer *l, const struct
         refuse(p, "has %zu classes, the one before it %zu", head->n_classes, p->cfg->heads[0].n_classes);
 }
 
-static void parse_yolo(struct parser *p, struct cfg_layer *l)
+/* What both kinds of head have; NULL after a refusal. */
+static struct cfg_head *add_head(struct parser *p, struct cfg_layer *l)
 {
     struct cfg *c = p->cfg;
 
     if (c->n_heads == CFG_MAX_HEADS) {
         refuse(p, "is one more than the %d that are taken", CFG_MAX_HEADS);
-        return;
+        return NULL;
     }
     struct cfg_head *head = &c->heads[c->n_heads];
     l->head = c->n_heads;
+    l->out = l->in;
     c->head_layer[c->n_heads++] = l->from[0];
     head->n_classes = get(p, "classes", 20, 1, CFG_MAX_CLASSES);
-    size_t num = get(p, "num", 1, 1, CFG_MAX_ANCHORS);
+    head->n_anchors = get(p, "num", 1, 1, CFG_MAX_ANCHORS);
     size_t n = section_floats(p->section, "anchors", 0.01, 1e5, head->anchors, 2 * CFG_MAX_ANCHORS, &p->st);
+    if (!p->st.code && n != 2 * head->n_anchors)
+        refuse(p, "num=%zu needs %zu numbers in anchors, not %zu", head->n_anchors, 2 * head->n_anchors, n);
+    return head;
+}
+
+static void parse_yolo(struct parser *p, struct cfg_layer *l)
+{
+    struct cfg_head *head = add_head(p, l);
+
+    if (!head)
+        return;
     head->n_mask = section_ints(p->section, "mask", 0, CFG_MAX_ANCHORS - 1, head->mask, CFG_MAX_ANCHORS, &p->st);
-    head->n_anchors = num;
-    expect(p, "scale_x_y", 1);
-    if (!p->st.code && n != 2 * num)
-        refuse(p, "num=%zu needs %zu numbers in anchors, not %zu", num, 2 * num, n);
+    head->scale_xy = (float)section_float(p->section, "scale_x_y", 1, 1, 2, &p->st);
+    expect(p, "new_coords", 0);
     if (!p->st.code)
         check_head(p, l, head);
-    l->out = l->in;
+}
+
+static void parse_region(struct parser *p, struct cfg_layer *l)
+{
+    struct cfg_head *head = add_head(p, l);
+
+    if (!head)
+        return;
+    head->region = true;
+    head->softmax = get(p, "softmax", 0, 0, 1);
+    head->scale_xy = 1;
+    head->n_mask = head->n_anchors;
+    for (size_t i = 0; i < head->n_mask; i++)
+        head->mask[i] = (int)i;
+    expect(p, "coords", 4);
+    expect(p, "background", 0);
+    if (!p->st.code)
+        check_head(p, l, head);
 }
 
 static const struct {
@@ -223,7 +280,9 @@ static const struct {
     {"route", CFG_ROUTE, parse_route, ""},
     {"shortcut", CFG_SHORTCUT, parse_shortcut, ""},
     {"dropout", CFG_DROPOUT, parse_dropout, dropout_ignored},
+    {"reorg", CFG_REORG, parse_reorg, ""},
     {"yolo", CFG_YOLO, parse_yolo, yolo_ignored},
+    {"region", CFG_REGION, parse_region, region_ignored},
 };
 
 static void parse_layer(struct parser *p)
@@ -247,8 +306,8 @@ static void parse_layer(struct parser *p)
     if (extra)
         refuse(p, "%.40s is not supported", extra->name);
     for (size_t i = 0; i < l->n_from; i++)
-        if (l->from[i] >= 0 && c->layers[l->from[i]].kind == CFG_YOLO)
-            refuse(p, "reads the [yolo] layer %d", l->from[i]);
+        if (l->from[i] >= 0 && cfg_is_head(&c->layers[l->from[i]]))
+            refuse(p, "reads layer %d, a head", l->from[i]);
     if (!p->st.code && cfg_shape_size(l->out) > CFG_MAX_FLOATS)
         refuse(p, "has more than %u outputs", CFG_MAX_FLOATS);
     if (!p->st.code && (c->n_params += l->n_params) > CFG_MAX_PARAMS)
@@ -285,7 +344,7 @@ struct status cfg_parse(struct cfg **out, const char *text, size_t size)
             parse_layer(&p);
     }
     if (!p.st.code && p.cfg->n_heads == 0)
-        p.st = status_errorf(ST_INVALID, "it has no [yolo] layer");
+        p.st = status_errorf(ST_INVALID, "it has no [yolo] or [region] layer");
     sections_fini(&sections);
     if (p.st.code)
         free(p.cfg);
@@ -304,7 +363,10 @@ static void print_list(struct buf *out, const char *key, const int *values, size
 
 static void print_head(struct buf *out, const struct cfg_head *head)
 {
-    print_list(out, "mask", head->mask, head->n_mask);
+    if (head->region)
+        buf_printf(out, "coords=4\nsoftmax=%d\n", head->softmax);
+    else
+        print_list(out, "mask", head->mask, head->n_mask);
     buf_puts(out, "anchors=");
     for (size_t i = 0; i < 2 * head->n_anchors; i++)
         buf_printf(out, i ? ",%.9g" : "%.9g", head->anchors[i]);
@@ -343,7 +405,11 @@ static void print_layer(struct buf *out, const struct cfg *c, const struct cfg_l
     case CFG_DROPOUT:
         buf_puts(out, "probability=0.5\n");
         break;
+    case CFG_REORG:
+        buf_printf(out, "stride=%zu\n", l->stride);
+        break;
     case CFG_YOLO:
+    case CFG_REGION:
         print_head(out, &c->heads[l->head]);
         break;
     }

@@ -17,20 +17,33 @@
 #define CFG_MAX_FLOATS  (64u << 20) /* in one layer's output */
 #define CFG_MAX_PARAMS  (128u << 20)
 
-enum cfg_kind { CFG_CONVOLUTION, CFG_MAXPOOL, CFG_UPSAMPLE, CFG_ROUTE, CFG_SHORTCUT, CFG_DROPOUT, CFG_YOLO };
+enum cfg_kind {
+    CFG_CONVOLUTION,
+    CFG_MAXPOOL,
+    CFG_UPSAMPLE,
+    CFG_ROUTE,
+    CFG_SHORTCUT,
+    CFG_DROPOUT,
+    CFG_REORG, /* stride x stride pixels become channels, in darknet's own order (cfg_reorg_source()) */
+    CFG_YOLO,
+    CFG_REGION, /* the head of YOLO 2 */
+};
 enum cfg_activation { CFG_LINEAR, CFG_LEAKY, CFG_RELU, CFG_LOGISTIC };
 
 struct cfg_shape {
     size_t c, h, w;
 };
 
-/* What a [yolo] section says: boxes of n_mask anchors in every cell. */
+/* What a [yolo] or [region] section says: boxes of n_mask anchors in every cell. */
 struct cfg_head {
     size_t n_classes;
     size_t n_anchors;                   /* pairs in anchors */
-    float anchors[2 * CFG_MAX_ANCHORS]; /* width, height in pixels of the input */
-    int mask[CFG_MAX_ANCHORS];          /* (n_mask,): indices of anchors */
+    float anchors[2 * CFG_MAX_ANCHORS]; /* width, height; yolo: pixels of the input, region: cells */
+    int mask[CFG_MAX_ANCHORS];          /* (n_mask,): indices of anchors; region: all of them */
     size_t n_mask;
+    float scale_xy; /* 1; YOLO 4: how far beyond its cell a box's middle may lie, twice, plus 1 */
+    bool region;
+    bool softmax; /* region: the classes of a box exclude each other */
 };
 
 struct cfg_layer {
@@ -39,10 +52,12 @@ struct cfg_layer {
     struct cfg_shape in, out;
     int from[CFG_MAX_INPUTS]; /* the layers it reads; -1 is the picture */
     size_t n_from;
-    size_t size, stride, pad, groups; /* convolution: pad on each side; maxpool: pad in all */
+    size_t size, stride, pad; /* convolution: pad on each side; maxpool: pad in all */
+    size_t groups;            /* convolution; route: its sources' channels are cut into so many parts, */
+    size_t group;             /* of which it takes this one */
     bool batch_norm;
     size_t n_params; /* floats in the weights file */
-    size_t head;     /* yolo: index in heads */
+    size_t head;     /* yolo, region: index in heads */
 };
 
 struct cfg {
@@ -60,6 +75,20 @@ struct status cfg_parse(struct cfg **out, const char *text, size_t size);
 
 /* The same network as a file for darknet, for inference with batch 1. */
 void cfg_print(const struct cfg *c, struct buf *out);
+
+static inline bool cfg_is_head(const struct cfg_layer *l)
+{
+    return l->kind == CFG_YOLO || l->kind == CFG_REGION;
+}
+
+/* Layers that hand on what another computed, as it is: its output is from[0]'s. */
+static inline bool cfg_is_alias(const struct cfg_layer *l)
+{
+    return cfg_is_head(l) || l->kind == CFG_DROPOUT || (l->kind == CFG_ROUTE && l->n_from == 1 && l->groups == 1);
+}
+
+/* Reorg: the place in the input's (c, h, w) numbers from which output number i comes; reorg_cpu() of darknet. */
+size_t cfg_reorg_source(const struct cfg_layer *l, size_t i);
 
 static inline size_t cfg_shape_size(struct cfg_shape s)
 {

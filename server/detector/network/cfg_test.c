@@ -10,8 +10,6 @@
 
 #include <cmocka.h>
 
-#define TINY "/usr/share/darknet/cfg/yolov3-tiny.cfg"
-
 static void test_small_network(void **state)
 {
     struct cfg *c = small_cfg_parse();
@@ -32,20 +30,53 @@ static void test_small_network(void **state)
     free(c);
 }
 
-static void test_yolov3_tiny_of_debian(void **state)
+/* The networks of the families that Debian's darknet ships, and how many parameters their published weights have. */
+static void test_cfgs_of_debian(void **state)
 {
-    struct cfg *c;
-    char *text;
-    size_t size;
+    static const struct {
+        const char *file;
+        size_t n_params, side; /* of the last head */
+    } cases[] = {{"yolov3-tiny", (35434956 - 20) / 4, 26},
+                 {"yolov3", (248007048 - 20) / 4, 76},
+                 {"yolov3-spp", (252209544 - 20) / 4, 76},
+                 {"yolov2-tiny", (44948600 - 20) / 4, 13},
+                 {"yolov2", (203934260 - 16) / 4, 19}};
     (void)state;
-    or_die(fs_read(TINY, 1 << 20, &text, &size));
-    struct status st = cfg_parse(&c, text, size);
-    free(text);
-    if (st.code)
-        fail_msg("%s", st.msg);
-    assert_int_equal(c->n_params, (35434956 - 20) / 4);
-    assert_int_equal(c->layers[c->head_layer[0]].out.w, 13);
-    assert_int_equal(c->layers[c->head_layer[1]].out.w, 26);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char *path = xasprintf("/usr/share/darknet/cfg/%s.cfg", cases[i].file), *text;
+        struct cfg *c = NULL;
+        size_t size;
+        or_die(fs_read(path, 1 << 20, &text, &size));
+        struct status st = cfg_parse(&c, text, size);
+        if (st.code)
+            fail_msg("%s: %s", cases[i].file, st.msg);
+        assert_int_equal(c->n_params, cases[i].n_params);
+        assert_int_equal(c->layers[c->head_layer[c->n_heads - 1]].out.w, cases[i].side);
+        free(c);
+        free(text);
+        free(path);
+    }
+}
+
+static void test_yolo2(void **state)
+{
+    struct cfg *c = small_cfg_parse_text(small_cfg_yolo2);
+    (void)state;
+    assert_int_equal(c->layers[6].kind, CFG_REORG);
+    assert_int_equal(c->layers[6].out.c, 64);
+    assert_int_equal(c->layers[6].out.w, 24 / 2);
+    assert_true(c->heads[0].region && c->heads[0].softmax);
+    assert_int_equal(c->heads[0].n_mask, 3);
+    free(c);
+}
+
+static void test_yolo4(void **state)
+{
+    struct cfg *c = small_cfg_parse_text(small_cfg_yolo4);
+    (void)state;
+    assert_int_equal(c->layers[1].out.c, 16);
+    assert_int_equal(c->layers[1].group, 1);
+    assert_true(c->heads[0].scale_xy > 1.04f && c->heads[0].scale_xy < 1.06f);
     free(c);
 }
 
@@ -120,7 +151,7 @@ static void test_damage(void **state)
         {"layers = -1, 5", 1, "layers = -1, 5,", "not a list"},
         {"layers = -1, 5", 1, "layers = -1 5", "not a list"},
         {"layers = -1, 5", 1, "layers = 1,1,1,1,1,1,1,1,1", "not a list"},
-        {"layers = -3", 1, "layers = -1", "reads the [yolo] layer 11"},
+        {"layers = -3", 1, "layers = -1", "reads layer 11, a head"},
         {"stride=2\n[route]", 1, "stride=2\nscale=2\n[route]", "scale other than 1"},
         {"mask = 3,4,5", 1, "mask = 3,4,6", "anchor 6 of 6"},
         {"mask = 3,4,5", 1, "mask = 3,4", "needs 14 filters"},
@@ -131,8 +162,8 @@ static void test_damage(void **state)
         {"anchors=4,5,", 1, "anchors=4,nan,", "not a list"},
         {"anchors=4,5,", 1, "anchors=4,0x5,", "not a list"},
         {"anchors=4,5,", 1, "anchors=4,-5,", "not a list"},
-        {"jitter=.3", 1, "scale_x_y=1.05", "scale_x_y other than 1"},
-        {"jitter=.3", 1, "new_coords=1", "new_coords is not supported"},
+        {"jitter=.3", 1, "scale_x_y=3", "scale_x_y=3"},
+        {"jitter=.3", 1, "new_coords=1", "new_coords other than 0"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -195,9 +226,9 @@ static void test_growth_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_network),   cmocka_unit_test(test_yolov3_tiny_of_debian),
-        cmocka_unit_test(test_print_and_parse), cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_whole_files),     cmocka_unit_test(test_growth_is_bounded),
+        cmocka_unit_test(test_small_network), cmocka_unit_test(test_cfgs_of_debian),    cmocka_unit_test(test_yolo2),
+        cmocka_unit_test(test_yolo4),         cmocka_unit_test(test_print_and_parse),   cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_whole_files),   cmocka_unit_test(test_growth_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

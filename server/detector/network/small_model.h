@@ -32,11 +32,46 @@ static const char small_cfg[] =
     "[convolutional]\nfilters=21\nsize=1\nstride=1\npad=1\nactivation=linear\n"
     "[yolo]\nmask = 0,1,2\n" SMALL_HEADS;
 
-static inline struct cfg *small_cfg_parse(void)
+/* The layers that only YOLO 2 has: reorg and region. */
+static const char small_cfg_yolo2[] =
+    "[net]\nwidth=48\nheight=32\nchannels=3\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+    "[maxpool]\nsize=2\nstride=2\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+    "[maxpool]\nsize=2\nstride=2\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=32\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+    "[route]\nlayers=-3\n"
+    "[reorg]\nstride=2\n"
+    "[route]\nlayers=-1,-3\n"
+    "[convolutional]\nfilters=21\nsize=1\nstride=1\npad=1\nactivation=linear\n"
+    "[region]\nanchors=0.6,0.7, 1.8,2.0, 3.3,5.4\nnum=3\nclasses=2\ncoords=4\nsoftmax=1\nbias_match=1\njitter=.3\n"
+    "thresh=.6\nrandom=1\n";
+
+/* What YOLO 4 added to the tiny models: routes with groups, and boxes that reach over their cell. */
+static const char small_cfg_yolo4[] =
+    "[net]\nwidth=48\nheight=32\nchannels=3\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=32\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
+    "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+    "[route]\nlayers=-1,-2\n"
+    "[convolutional]\nbatch_normalize=1\nfilters=32\nsize=1\nstride=1\npad=1\nactivation=leaky\n"
+    "[route]\nlayers=-6,-1\n"
+    "[maxpool]\nsize=2\nstride=2\n"
+    "[convolutional]\nfilters=21\nsize=1\nstride=1\npad=1\nactivation=linear\n"
+    "[yolo]\nmask=3,4,5\n" SMALL_HEADS "scale_x_y=1.05\ncls_normalizer=1.0\niou_normalizer=0.07\niou_loss=ciou\nnms_"
+    "kind=greedynms\nbeta_nms=0.6\nresize=1.5\n";
+
+static inline struct cfg *small_cfg_parse_text(const char *text)
 {
     struct cfg *c;
-    or_die(cfg_parse(&c, small_cfg, strlen(small_cfg)));
+    or_die(cfg_parse(&c, text, strlen(text)));
     return c;
+}
+
+static inline struct cfg *small_cfg_parse(void)
+{
+    return small_cfg_parse_text(small_cfg);
 }
 
 /* A weights file for c, from malloc; version: 1 (16-byte header) or 2 (20 bytes). */
@@ -62,15 +97,20 @@ static inline uint8_t *small_weights(const struct cfg *c, int version, size_t *s
     return file;
 }
 
-static inline struct network *small_network(void)
+static inline struct network *small_network_of(const char *text)
 {
-    struct cfg *c = small_cfg_parse();
+    struct cfg *c = small_cfg_parse_text(text);
     struct network *net;
     size_t size;
     uint8_t *file = small_weights(c, 2, &size);
 
     or_die(network_new(&net, c, file, size));
     return net;
+}
+
+static inline struct network *small_network(void)
+{
+    return small_network_of(small_cfg);
 }
 
 /* A fresh folder with small.cfg, small.weights and small.names; free() the name after fs_remove_tree(). */
