@@ -353,6 +353,25 @@ static void test_no_value_can_forge_a_log_line(void **state)
     assert_ptr_equal(strchr(line, '\n'), line + n - 1);
 }
 
+/* Below and above a huge page. */
+static void test_rows_for_vectors_are_aligned_and_zero(void **state)
+{
+    static const size_t sizes[] = {1, 70, 3 << 20};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        char *zeroed = xaligned(sizes[i], 1), *as_it_is = xuntouched(sizes[i], 1);
+
+        assert_int_equal((uintptr_t)zeroed % 64, 0);
+        assert_int_equal((uintptr_t)as_it_is % 64, 0);
+        as_it_is[sizes[i] - 1] = 1; /* all of it is there */
+        for (size_t k = 0; k < (sizes[i] + 63) / 64 * 64; k++)
+            assert_int_equal(zeroed[k], 0);
+        free(zeroed);
+        free(as_it_is);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -361,6 +380,7 @@ int main(void)
         cmocka_unit_test(test_an_arena_refuses_over_its_ceiling_and_goes_on),
         cmocka_unit_test(test_a_buffer_keeps_what_fits),
         cmocka_unit_test(test_a_vector_ends_at_its_ceiling),
+        cmocka_unit_test(test_rows_for_vectors_are_aligned_and_zero),
         cmocka_unit_test(test_crc32c_of_rfc_3720),
         cmocka_unit_test(test_digests),
         cmocka_unit_test(test_random_numbers_have_their_moments),

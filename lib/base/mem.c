@@ -2,10 +2,12 @@
 #include "base/mem.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static void *or_die_of_memory(void *p, size_t size)
 {
@@ -70,12 +72,35 @@ char *xasprintf(const char *fmt, ...)
     return or_die_of_memory(n < 0 ? NULL : s, 0);
 }
 
-void *xaligned(size_t n, size_t size)
+#define LINE      ((size_t)64)
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* Whole lines, so that the last vector of a row may be read in full. */
+static size_t in_lines(size_t n, size_t size)
 {
     size_t total = product(n, size);
 
-    if (total > SIZE_MAX - 63)
+    if (total > SIZE_MAX - (LINE - 1))
         or_die_of_memory(NULL, total);
-    total = (total + 63) & ~(size_t)63;
-    return memset(or_die_of_memory(aligned_alloc(64, total), total), 0, total);
+    return (total + LINE - 1) / LINE * LINE;
+}
+
+/* On huge pages, where the system has them and it spans one: tables are read at random, and to look up a page's address
+ * costs more than the row. */
+void *xuntouched(size_t n, size_t size)
+{
+    size_t total = in_lines(n, size);
+    bool huge = total >= HUGE_PAGE;
+    void *p;
+
+    if (posix_memalign(&p, huge ? HUGE_PAGE : LINE, total) != 0)
+        or_die_of_memory(NULL, total);
+    if (huge)
+        madvise(p, total & ~(HUGE_PAGE - 1), MADV_HUGEPAGE); /* refused where there are none */
+    return p;
+}
+
+void *xaligned(size_t n, size_t size)
+{
+    return memset(xuntouched(n, size), 0, in_lines(n, size));
 }

@@ -14,7 +14,10 @@ char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 __attribute__((format(printf, 1, 2))) char *xasprintf(const char *fmt, ...);
 
-/* Zeroed and aligned to 64 bytes, for rows that SIMD kernels read. */
+/* Aligned to 64 bytes, for rows that SIMD kernels read; zeroed. */
 void *xaligned(size_t n, size_t size);
+
+/* The same, not zeroed: of a large one only what is touched becomes resident. */
+void *xuntouched(size_t n, size_t size);
 
 #endif

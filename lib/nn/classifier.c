@@ -56,8 +56,8 @@ struct nn_workspace *nn_workspace_new(const struct nn_shape *s, uint32_t max_bat
     ws->head = head_of(s);
     ws->state = ws->encoder ? xcalloc(1, ws->encoder->state_size) : NULL;
     place(ws, &block);
-    ws->memory = xmalloc(block.used + ALIGNMENT);
-    block = (struct block){(char *)ws->memory + ALIGNMENT - (uintptr_t)ws->memory % ALIGNMENT, 0};
+    ws->memory = xuntouched(block.used, 1);
+    block = (struct block){ws->memory, 0};
     place(ws, &block);
     return ws;
 }

@@ -67,7 +67,8 @@ struct nn_matmul {
                       size_t n, size_t k);
 };
 
-#define NN_MAX_COLUMNS 32 /* a packed panel's, in the widest variant */
+#define NN_OUTER_DEPTH 192 /* rows that add_outer() takes at once: a packed panel of b, 24 KB at most, stays near */
+#define NN_MAX_COLUMNS 32  /* a packed panel's, in the widest variant */
 
 static inline size_t nn_packed_size(size_t k, size_t n)
 {

@@ -106,18 +106,21 @@ static void backward_cell(const struct lstm *l, const struct lstm_batch *b, cons
 void lstm_backward(const struct lstm *l, const struct lstm_batch *b, const struct embed *e,
                    const struct lstm_weights *w, const struct lstm_result *dresult, struct lstm_weights *dw)
 {
-    size_t H = l->hidden, width = l->embed + H;
-    size_t n_packed = b->start[b->n_steps - 1] + b->active[b->n_steps - 1];
+    size_t H = l->hidden, width = l->embed + H, stride = lstm_xh_stride(l->embed, H);
+    size_t end = b->start[b->n_steps - 1] + b->active[b->n_steps - 1]; /* rows from here on are in dw */
 
     l->kernels->matmul->pack(l->scratch.packed, w->w, 1, 4 * H, 4 * H, width); /* transposed */
     for (size_t t = b->n_steps; t-- > 0;) {
-        size_t n = b->active[t];
+        size_t n = b->active[t], at = b->start[t];
 
         backward_cell(l, b, dresult, dw->b, t);
-        l->kernels->matmul->multiply(l->scratch.dxh, width, l->trace.gates + b->start[t] * 4 * H, 4 * H,
-                                     l->scratch.packed, n, width, 4 * H);
+        l->kernels->matmul->multiply(l->scratch.dxh, width, l->trace.gates + at * 4 * H, 4 * H, l->scratch.packed, n,
+                                     width, 4 * H);
         embed_step_back(e, n, t, l->reverse, l->scratch.dxh, width);
+        if (t == 0 || end - at + b->active[t - 1] > NN_OUTER_DEPTH) { /* while the gradients are still in the cache */
+            l->kernels->matmul->add_outer(dw->w, 4 * H, l->trace.xh + at * stride, stride, l->trace.gates + at * 4 * H,
+                                          4 * H, width, 4 * H, end - at);
+            end = at;
+        }
     }
-    l->kernels->matmul->add_outer(dw->w, 4 * H, l->trace.xh, lstm_xh_stride(l->embed, H), l->trace.gates, 4 * H, width,
-                                  4 * H, n_packed);
 }

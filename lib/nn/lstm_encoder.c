@@ -246,7 +246,7 @@ static void backward(void *memory, const struct pass *p, const nn_real *dfeature
     struct lstm_state *state = memory;
     struct embed embed = embed_of(p, p->params, state->embed, grad);
 
-    for (size_t d = 0; d < state->n_directions; d++) {
+    for (size_t d = state->n_directions; d-- > 0;) { /* the trace of the last is still in the cache */
         struct lstm_weights w = weights_of(state, p->params, d), dw = weights_of(state, grad, d);
         struct lstm_result dresult = result_of(state, dfeatures, d);
         lstm_backward(&state->directions[d], &state->packed, &embed, &w, &dresult, &dw);

@@ -112,8 +112,6 @@ static void multiply(nn_real *c, size_t ldc, const nn_real *a, size_t lda, const
 
 /* ---- sums of outer products: what the gradient of a weight matrix is ---- */
 
-#define DEPTH 192 /* rows of a and b at once: a packed panel of b, 24 KB at most, stays in the nearest cache */
-
 static inline void add(nn_real *c, vector sum)
 {
     vector old;
@@ -132,13 +130,16 @@ static inline void add_some(nn_real *c, const vector sums[2], size_t width)
 /* depth rows of b side by side; columns from width on are 0. */
 static void copy_panel(nn_real *restrict to, const nn_real *restrict b, size_t ldb, size_t depth, size_t width)
 {
-    if (width < COLUMNS)
+    if (width < COLUMNS) {
         memset(to, 0, depth * COLUMNS * sizeof *to);
-    for (size_t i = 0; i < depth; i++, to += COLUMNS, b += ldb) {
-        if (width == COLUMNS)
-            memcpy(to, b, COLUMNS * sizeof *to);
-        else
+        for (size_t i = 0; i < depth; i++, to += COLUMNS, b += ldb)
             memcpy(to, b, width * sizeof *to);
+        return;
+    }
+    for (size_t i = 0; i < depth; i++, to += COLUMNS, b += ldb) {
+        vector both[2];
+        memcpy(both, b, sizeof both);
+        memcpy(to, both, sizeof both);
     }
 }
 
@@ -186,10 +187,10 @@ static void outer_panel(nn_real *c, size_t ldc, const nn_real *a, size_t lda, co
 static void add_outer(nn_real *c, size_t ldc, const nn_real *a, size_t lda, const nn_real *b, size_t ldb, size_t m,
                       size_t n, size_t k)
 {
-    nn_real panel[DEPTH * COLUMNS] __attribute__((aligned(SIMD_BYTES)));
+    nn_real panel[NN_OUTER_DEPTH * COLUMNS] __attribute__((aligned(SIMD_BYTES)));
 
-    for (size_t i = 0; i < k; i += DEPTH) {
-        size_t depth = k - i < DEPTH ? k - i : DEPTH;
+    for (size_t i = 0; i < k; i += NN_OUTER_DEPTH) {
+        size_t depth = k - i < NN_OUTER_DEPTH ? k - i : NN_OUTER_DEPTH;
         for (size_t j = 0; j < n; j += COLUMNS) {
             size_t width = n - j < COLUMNS ? n - j : COLUMNS;
             copy_panel(panel, b + i * ldb + j, ldb, depth, width);

@@ -125,7 +125,7 @@ struct nn_workspace; /* all memory of a forward and backward pass; one thread at
 
 /* Room for batches of at most max_batch rows (up to NN_MAX_BATCH). lstm reserves max_batch * L * (E + 7 H) * 8 bytes,
  * 52 MB for 64 rows of the default shape, lstm-plain half of that, the others little; only what batches reach becomes
- * resident, and nn_predict() reaches little. */
+ * resident, in pages of up to 2 MB, and nn_predict() reaches little. */
 struct nn_workspace *nn_workspace_new(const struct nn_shape *s, uint32_t max_batch);
 void nn_workspace_free(struct nn_workspace *ws);
 
