@@ -96,7 +96,7 @@ def train(python, seconds, data):
     length = sum(len(rows.clip(text)) for text in texts) / len(texts)
     say(f"\ntraining on {len(texts)} clean ChnSentiCorp rows of {length:.1f} characters, CPU time of one thread")
     for batch in (32, 64):
-        shape = ["--family", "lstm", "--embed", 64, "--hidden", 64, "--buckets", 65536]
+        shape = ["--family", "lstm", "--embed", 64, "--hidden", 64, "--buckets", 65536, "--local=true"]  # as workers do
         for kind, bar in (("padded", "bar 2"), ("packed", "bar 10")):
             peer = lines_of([python, HERE / "train_torch.py", data, kind, batch, seconds])[0]
             ours, _ = study(data, *shape, "--batch", batch, "--epochs", 1)
