@@ -8,6 +8,8 @@ import time
 
 import metrics
 
+REPORT = "/dev/termination-log"  # up to 4 KiB
+
 
 class Failed(Exception):
     """What went wrong with the cluster."""
@@ -133,11 +135,12 @@ class Kubectl:
             watch.join()
 
     def client_pod(self, arguments, timeout):
-        """The same program as a pod on the node of this location; its last line is the result."""
+        """The same program as a pod on the node of this location. The result is its termination message, which stays with the
+        pod, as its log may not."""
         o, name = self.options, f"bloginfer-load-{time.time_ns() // 1000000 % 10**9}"
         secure = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
         container = {"name": "load", "image": o.client_image, "imagePullPolicy": "IfNotPresent", "securityContext": secure,
-                     "command": ["bloginfer-load", *arguments[1:]]}  # fmt: skip
+                     "command": ["bloginfer-load", *(REPORT if a == "-" else a for a in arguments[1:])]}  # fmt: skip
         spec = {"restartPolicy": "Never", "nodeName": self.nodes[self.location], "containers": [container],
                 "enableServiceLinks": False, "automountServiceAccountToken": False,
                 "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}}  # fmt: skip
@@ -149,6 +152,8 @@ class Kubectl:
                 if time.monotonic() > until:
                     raise Failed(f"client pod {name} is {phase} after {timeout:.0f} s")
                 time.sleep(1)
-            return subprocess.CompletedProcess(arguments, 0, self.kubectl("logs", name), "")
+            ended = json.loads(self.kubectl("get", "pod", name, "-o", "json"))["status"]
+            told = ended.get("containerStatuses", [{}])[0].get("state", {}).get("terminated", {})
+            return subprocess.CompletedProcess(arguments, told.get("exitCode", -1), told.get("message", ""), json.dumps(ended)[-500:])
         finally:
             self.kubectl("delete", "pod", name, "--wait=false", check=False)

@@ -35,6 +35,7 @@ import search
 SHORT = {"pods": "1,2", "repeats": 1, "locations": "same", "first": 4, "most": 16, "precision": 0.5, "step_s": 1.0,
          "confirm_s": 2.0, "confirm_rate": 4.0, "timeout_ms": 20000, "hold_s": 3.0}  # fmt: skip
 CONFIRMATIONS = 6
+WARM_S = 90
 RUN_FIELDS = ["settings", "at", "backend", "generator", "location", "pods", "repeat", "kind", "users", "success", "requests", "failed",
               "failures", "images_per_s", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms", "window_s", "shares", "counted",
               "peak_rss_mb", "charged_mb", "pod_cpu", "throttled", "gateway_cpu", "gateway_rss_mb", "client_cpu",
@@ -241,7 +242,18 @@ class Experiment:
         self.at = {"pods": pods, "location": location, "repeat": repeat}
         self.rate = None
         self.system.start(pods, location)
-        self.measure("warm", 2 * pods, window=min(3.0, self.o.step_s))
+        self.warm_up(pods)
+
+    def warm_up(self, pods):
+        """Until every pod gets calls: after a scaling the gateway has to learn of the new ones first."""
+        until = time.monotonic() + WARM_S
+        while True:
+            row = self.measure("warm", 2 * pods, window=min(3.0, self.o.step_s))
+            idle = [name for name, share in json.loads(row["shares"]).items() if not share]
+            if not idle:
+                return
+            if time.monotonic() > until:
+                raise generator.Failed(f"{', '.join(idle)}: no calls in {WARM_S} s; do the detectors have --max-connection-age-s?")
 
     def search(self, locations):
         o = self.o
@@ -259,12 +271,13 @@ class Experiment:
                         self.cross_check(max(1, int(0.5 * max(steps, default=2 * pods))))
 
     def cross_check(self, users):
-        """The same users by both generators, one after the other."""
-        others = [generator.Load(self.o), generator.Locust(self.o)]
+        """The same users by both generators, there and back, so that a machine that gets slower treats both alike."""
+        ours, locust = generator.Load(self.o), generator.Locust(self.o)
         window = max(self.o.step_s, 1.5 * self.cycle(users))
-        a, b = (self.measure("cross", users, gen, settle=self.cycle(users), window=window) for gen in others)
+        rows = [self.measure("cross", users, gen, settle=self.cycle(users), window=window) for gen in (ours, locust, locust, ours)]
         for name in ("images_per_s", "mean_ms"):
-            say(f"    {name}: {others[0].name} {a[name]}, {others[1].name} {b[name]}, ratio {a[name] / max(1e-9, b[name]):.3f}")
+            a, b = (statistics.mean(row[name] for row in rows if row["generator"] == gen.name) for gen in (ours, locust))
+            say(f"    {name}: {ours.name} {a:.2f}, {locust.name} {b:.2f}, ratio {a / max(1e-9, b):.3f}")
 
     def fixed(self, locations):
         for pods, users in [map(int, pair.split(":")) for pair in self.o.fixed.split(",")]:

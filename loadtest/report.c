@@ -159,12 +159,14 @@ struct status report_write(const struct report *report, const char *path)
     json_t *out = report_json(report);
     char *text = json_dumps(out, JSON_REAL_PRECISION(9));
     char *line = xasprintf("%s\n", text ? text : "{}");
+    bool to_file = strcmp(path, "-") != 0;
+    FILE *f = to_file ? fopen(path, "we") : stdout; /* in place: it may be a pod's /dev/termination-log */
     struct status st = status_ok();
 
-    if (strcmp(path, "-") != 0)
-        st = fs_write_atomic(path, line, strlen(line));
-    else if (fputs(line, stdout) < 0 || fflush(stdout))
-        st = status_errno("standard output");
+    if (!f || fputs(line, f) < 0 || fflush(f))
+        st = status_errno("%s", to_file ? path : "standard output");
+    if (to_file && f)
+        fclose(f);
     free(line);
     free(text);
     json_decref(out);

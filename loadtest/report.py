@@ -89,13 +89,21 @@ def failures(runs):
 
 
 def cross_checks(runs):
-    rows = [row for row in runs if row["kind"] == "cross"]
-    pairs = zip(rows[::2], rows[1::2], strict=False)
-    return [
-        f"- {a['pods']} pods, {a['location']}, {a['users']} users: images/s {a['images_per_s']} and {b['images_per_s']}, "
-        f"mean {a['mean_ms']} and {b['mean_ms']} ms, CPU of the client {a['client_cpu']} and {b['client_cpu']}"
-        for a, b in pairs
-    ]
+    """Ours beside Locust, means over the runs of the same users on the same pods."""
+    seen = {}
+    for row in runs:
+        if row["kind"] == "cross":
+            seen.setdefault((int(row["pods"]), row["location"], int(row["users"])), {}).setdefault(row["generator"], []).append(row)
+    out = []
+    for (pods, location, users), of in sorted(seen.items()):
+        words = []
+        for name, title in (("images_per_s", "images/s"), ("mean_ms", "mean ms"), ("client_cpu", "CPU of the client")):
+            a, b = (
+                statistics.mean(float(row[name]) for row in of.get(gen, [])) if gen in of else 0 for gen in ("bloginfer-load", "locust")
+            )
+            words.append(f"{title} {a:.3g} and {b:.3g}" + (f" (ratio {a / b:.3f})" if a and b else ""))
+        out.append(f"- {pods} pods, {location}, {users} users: {', '.join(words)}")
+    return out
 
 
 def section(title, words, cells):
