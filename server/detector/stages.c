@@ -49,9 +49,8 @@ struct status stages_run(const struct stages_config *config, const struct cfg *c
     boxes.frame = resize_to_planes(input, (uint32_t)cfg->input.w, (uint32_t)cfg->input.h, &im, config->resize);
     image_fini(&im);
     stage_end(out, STAGE_RESIZE, &start);
-    if (stopped(job))
+    if (stopped(job) || !engine_forward_until(engine, input, job->stop, job->ctx))
         return not_wanted();
-    engine_forward(engine, input);
     stage_end(out, STAGE_FORWARD, &start);
     out->n_objects = boxes_find(cfg, engine->heads, &boxes, out->objects);
     stage_end(out, STAGE_BOXES, &start);

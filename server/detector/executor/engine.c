@@ -23,6 +23,32 @@ void engine_forward(struct engine *e, const float *input)
     e->kind->forward(e, input);
 }
 
+/* An engine is for one thread at a time, so what a pass is to be asked is the thread's. */
+static _Thread_local struct {
+    bool (*stop)(void *ctx);
+    void *ctx;
+    bool asked;
+} running;
+
+bool engine_stop_asked(void)
+{
+    if (running.stop && !running.asked)
+        running.asked = running.stop(running.ctx);
+    return running.asked;
+}
+
+bool engine_forward_until(struct engine *e, const float *input, bool (*stop)(void *ctx), void *ctx)
+{
+    running.stop = stop;
+    running.ctx = ctx;
+    running.asked = false;
+    engine_forward(e, input);
+    bool whole = !running.asked;
+    running.stop = NULL;
+    running.asked = false;
+    return whole;
+}
+
 void engine_free(struct engine *e)
 {
     if (e)

@@ -5,6 +5,8 @@
 
 #include "network/network.h"
 
+#include <stdbool.h>
+
 struct engine;
 
 struct engine_kind {
@@ -40,5 +42,12 @@ const struct engine_kind *engine_kind_at(size_t i);           /* all of them, th
 /* input (3, h, w), 0..1. Cannot fail. */
 void engine_forward(struct engine *e, const float *input);
 void engine_free(struct engine *e); /* NULL is fine */
+
+/* The same, but gives up between two layers once stop() says so: false then, and the heads are nonsense. stop() is cheap and
+ * may be asked often. */
+bool engine_forward_until(struct engine *e, const float *input, bool (*stop)(void *ctx), void *ctx);
+
+/* For engines, between layers: true: the forward pass of this thread is not wanted any more. */
+bool engine_stop_asked(void);
 
 #endif

@@ -208,7 +208,7 @@ static void openblas_forward(struct engine *base, const float *picture)
     struct openblas *e = (struct openblas *)base;
     const struct cfg *c = e->net->cfg;
 
-    for (size_t i = 0; i < c->n_layers; i++) {
+    for (size_t i = 0; i < c->n_layers && !engine_stop_asked(); i++) {
         const struct cfg_layer *l = &c->layers[i];
         const float *in = input_of(e, l, 0, picture);
         if (cfg_is_alias(l))

@@ -1,6 +1,7 @@
 /* plan_run.c - see plan_run.h. */
 #include "plan_run.h"
 
+#include "engine.h"
 #include "layers.h"
 
 #include <stdlib.h>
@@ -74,6 +75,8 @@ static void run_step(struct plan_run *r, const struct plan_step *s)
     struct tensor *out = s->out < 0 ? NULL : &r->tensors[s->out];
     const struct cfg_layer *l = plan_layer(r->plan, s->layer);
 
+    if (engine_stop_asked())
+        return;
     switch (s->op) {
     case PLAN_CONV:
         s->conv->method->run(s->conv, &(struct conv_io){in, add, out, r->scratch});
