@@ -18,6 +18,19 @@ const struct engine_kind *engine_kind_find(const char *name)
     return NULL;
 }
 
+struct status engine_clone(struct engine **out, const struct engine *e, const struct network *net)
+{
+    return e->kind->clone ? e->kind->clone(out, e) : e->kind->create(out, net);
+}
+
+void engine_release_parameters(const struct engine *e, struct network *net)
+{
+    if (e->kind != &engine_darknet)
+        network_drop_file(net);
+    if (e->kind->clone)
+        network_drop_parameters(net);
+}
+
 void engine_forward(struct engine *e, const float *input)
 {
     e->kind->forward(e, input);

@@ -264,4 +264,11 @@ static struct status openblas_create(struct engine **out, const struct network *
     return status_ok();
 }
 
-const struct engine_kind engine_openblas = {"openblas", openblas_create, openblas_forward, openblas_destroy};
+const struct engine_kind engine_openblas = {
+    .name = "openblas",
+    .create = openblas_create,
+    .forward = openblas_forward,
+    .destroy = openblas_destroy,
+    .precision = "fp32",
+    .fallback = true,
+};

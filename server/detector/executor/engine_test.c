@@ -108,8 +108,8 @@ static void test_trial_refuses_a_wrong_engine(void **state)
 static float *inputs[N_THREADS], *wanted[N_THREADS];
 
 struct job {
-    const struct engine_kind *kind;
-    struct network *net;
+    const struct engine *engine;
+    const struct network *net;
     int first;
     int n_wrong;
 };
@@ -120,7 +120,7 @@ static void *run(void *arg)
     struct engine *e;
     size_t n = cfg_shape_size(j->net->cfg->layers[j->net->cfg->head_layer[1]].out);
 
-    or_die(j->kind->create(&e, j->net));
+    or_die(engine_clone(&e, j->engine, j->net));
     for (int i = 0; i < N_ROUNDS; i++) {
         int k = (j->first + i) % N_THREADS;
         engine_forward(e, inputs[k]);
@@ -150,9 +150,8 @@ static void run_in_threads(const struct engine_kind *kind)
         engine_forward(e, inputs[k]);
         memcpy(wanted[k], e->heads[1], n_out * sizeof(float));
     }
-    engine_free(e);
     for (int k = 0; k < N_THREADS; k++) {
-        jobs[k] = (struct job){kind, net, k, 0};
+        jobs[k] = (struct job){e, net, k, 0};
         threads[k] = thread_start("engine", 0, run, &jobs[k]);
     }
     for (int k = 0; k < N_THREADS; k++) {
@@ -163,6 +162,7 @@ static void run_in_threads(const struct engine_kind *kind)
         free(inputs[k]);
         free(wanted[k]);
     }
+    engine_free(e);
     network_free(net);
 }
 
