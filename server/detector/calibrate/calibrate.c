@@ -14,7 +14,7 @@
 
 /* Convolutions stay in float, worst first, until what the others lose together (the root of the sum of their squared
  * errors) is below this, or until the float ones have this share of all multiplications. */
-#define SCAN_GOAL       0.03f
+#define SCAN_GOAL       0.12
 #define SCAN_MAX_FLOATS 0.08
 
 struct work {
@@ -26,7 +26,7 @@ struct work {
     float *input;
     struct clip *clips; /* (layers,) */
     struct quant quant;
-    int rounded; /* the layer whose output the scan rounds; -1: the picture; -2: none */
+    int rounded; /* the layer whose output the scan rounds; -1: none */
 };
 
 static void tell(const struct work *w, const char *what, size_t done, size_t of)
@@ -175,6 +175,12 @@ static int computing_layer(const struct cfg *c, int layer)
     return layer;
 }
 
+/* The picture itself is never rounded: what reads it computes in float anyway. */
+static bool reads_a_layer(const struct cfg *c, const struct cfg_layer *l)
+{
+    return l->kind == CFG_CONVOLUTION && computing_layer(c, l->from[0]) >= 0;
+}
+
 struct scan {
     size_t n_pictures, n_outputs;
     float *wanted; /* (pictures, outputs) */
@@ -199,8 +205,6 @@ static struct status scan_layer(struct work *w, struct scan *s, size_t i, float 
         st = pictures_read(w->pictures, k * w->pictures->n / s->n_pictures, w->input);
         if (st.code)
             break;
-        if (w->rounded < 0)
-            round_values(w->input, cfg_shape_size(w->net.cfg->input), &w->quant.picture);
         engine_forward(w->engine, w->input);
         heads_copy(w, s->got);
         sum += square_distance(s->got, s->wanted + k * s->n_outputs, s->n_outputs);
@@ -233,11 +237,11 @@ static struct status scan(struct work *w, float *errors)
 
     s.wanted = xcalloc(s.n_pictures * s.n_outputs, sizeof *s.wanted);
     s.got = xcalloc(s.n_outputs, sizeof *s.got);
-    w->rounded = -2;
+    w->rounded = -1;
     engine_openblas_watch(w->engine, (struct engine_watch){see_to_round, w});
     struct status st = scan_reference(w, &s);
     for (size_t i = 0; i < c->n_layers && !st.code; i++) {
-        if (c->layers[i].kind == CFG_CONVOLUTION)
+        if (reads_a_layer(c, &c->layers[i]))
             st = scan_layer(w, &s, i, &errors[i]);
         tell(w, "8 bits layer by layer", i + 1, c->n_layers);
     }
@@ -261,7 +265,7 @@ static void choose_floats(struct calibration *cal, const struct cfg *c)
         all += multiplications(&c->layers[i]);
         squares += (double)(cal->errors[i] * cal->errors[i]);
     }
-    while (sqrt(squares) > (double)SCAN_GOAL) {
+    while (sqrt(squares) > SCAN_GOAL) {
         size_t worst = CFG_MAX_LAYERS;
         for (size_t i = 0; i < c->n_layers; i++)
             if (!cal->ranges.layers[i].keep_float && cal->errors[i] > 0 &&

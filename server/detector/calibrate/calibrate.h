@@ -9,7 +9,8 @@
 struct calibration {
     struct ranges ranges;
     float errors[CFG_MAX_LAYERS]; /* of the heads' outputs when this convolution alone has 8 bits: root mean square,
-                                     relative to the outputs' own deviation; 0 for other layers */
+                                     relative to the outputs' own deviation; 0 for other layers, and
+                                     for those that read the picture, which is never rounded */
 };
 
 /* told is called now and then: what is being done, how much of it. NULL: nobody wants to know. */

@@ -91,7 +91,7 @@ static void test_ranges_hold_what_the_engine_computes(void **state)
     for (size_t i = 0; i < c->n_layers; i++) {
         const struct range *r = &cal->ranges.layers[i];
         assert_true(r->min <= r->low && r->low <= r->high && r->high <= r->max);
-        assert_true((c->layers[i].kind == CFG_CONVOLUTION) == (cal->errors[i] > 0));
+        assert_true((c->layers[i].kind == CFG_CONVOLUTION && i > 0) == (cal->errors[i] > 0));
         if (c->layers[i].kind == CFG_MAXPOOL)
             assert_memory_equal(r, &cal->ranges.layers[c->layers[i].from[0]], sizeof(float) * 4);
     }
@@ -128,6 +128,54 @@ static void test_the_file_is_found_beside_the_model(void **state)
     free(cal);
 }
 
+/* Root mean square difference over all heads, relative to that of the values. */
+static double engine_error(const struct engine_kind *kind, const struct network *net)
+{
+    float *input = xcalloc(cfg_shape_size(net->cfg->input), sizeof *input);
+    struct engine *exact, *e;
+    double sum = 0, all = 0;
+
+    assert_int_equal(engine_openblas.create(&exact, net).code, ST_OK);
+    assert_int_equal(kind->create(&e, net).code, ST_OK);
+    for (size_t i = 0; i < pictures.n; i++) {
+        assert_int_equal(pictures_read(&pictures, i, input).code, ST_OK);
+        engine_forward(exact, input);
+        engine_forward(e, input);
+        for (size_t h = 0; h < net->cfg->n_heads; h++)
+            for (size_t k = 0; k < cfg_shape_size(net->cfg->layers[net->cfg->head_layer[h]].out); k++) {
+                double want = (double)exact->heads[h][k], off = (double)e->heads[h][k] - want;
+                sum += off * off;
+                all += want * want;
+            }
+    }
+    engine_free(e);
+    engine_free(exact);
+    free(input);
+    return sqrt(sum / all);
+}
+
+static void test_quantised_engines_are_close(void **state)
+{
+    struct calibration *cal = xcalloc(1, sizeof *cal);
+    struct ranges *ranges = xcalloc(1, sizeof *ranges);
+    struct model *m;
+    struct engine *e;
+    (void)state;
+    if (strcmp(nn_kernel_isa(), "portable") == 0)
+        skip();
+    assert_int_equal(loader_load(&m, "small", folder).code, ST_OK);
+    assert_int_equal(network_set_ranges(m->network, NULL).code, ST_OK);
+    assert_int_equal(engine_int16.create(&e, m->network).code, ST_UNAVAILABLE);
+    assert_int_equal(calibrate(cal, m, &pictures, NULL).code, ST_OK);
+    *ranges = cal->ranges;
+    assert_int_equal(network_set_ranges(m->network, ranges).code, ST_OK);
+    double wide = engine_error(&engine_int16, m->network), narrow = engine_error(&engine_int8, m->network);
+    if (!(wide < 0.005 && narrow < 0.08 && narrow > wide))
+        fail_msg("int16 %g, int8 %g", wide, narrow);
+    model_free(m);
+    free(cal);
+}
+
 int main(int argc, char **argv)
 {
     (void)argc;
@@ -135,6 +183,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_pictures_are_taken),
         cmocka_unit_test(test_ranges_hold_what_the_engine_computes),
+        cmocka_unit_test(test_quantised_engines_are_close),
         cmocka_unit_test(test_the_file_is_found_beside_the_model),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -5,4 +5,12 @@
 
 extern const struct conv_method conv_direct, conv_depthwise, conv_stem, conv_plain;
 
-const struct conv_method *const conv_methods[] = {&conv_stem, &conv_depthwise, &conv_direct, &conv_plain, NULL};
+#ifdef __x86_64__
+#include "conv_quant.h"
+#define QUANTISED &conv_s16, &conv_s16_depthwise, &conv_u8_vnni, &conv_u8_widened, &conv_u8_depthwise,
+#else
+#define QUANTISED
+#endif
+
+const struct conv_method *const conv_methods[] = {&conv_stem, QUANTISED &conv_depthwise, &conv_direct, &conv_plain,
+                                                  NULL};
