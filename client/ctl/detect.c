@@ -70,7 +70,7 @@ static int detect(struct ctl *ctl, int n_words, char **words)
 const struct ctl_command ctl_detect = {
     .name = "detect",
     .words = "FILE",
-    .summary = "finds the objects in a JPEG or PNG file",
+    .summary = "finds the objects in a JPEG, PNG, WebP or GIF file",
     .details = "Boxes are in pixels of the picture, from its top left corner.",
     .min_words = 1,
     .max_words = 1,

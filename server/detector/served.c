@@ -10,17 +10,6 @@
 
 /* ---- which engine ---- */
 
-static void log_trial(const char *model, const struct engine_kind *kind, const struct trial *t, struct status st)
-{
-    if (st.code)
-        log_error("engine_refused", log_s("model", model), log_s("engine", kind->name), log_s("reason", st.msg));
-    else
-        log_info("engine", log_s("model", model), log_s("engine", kind->name),
-                 log_f("forward_ms", 1e3 * t->forward_seconds),
-                 log_s("compared_with", t->compared ? "darknet" : "nothing"), log_f("error", t->error),
-                 log_s("blas", nn_blas_core()), log_s("isa", nn_kernel_isa()));
-}
-
 struct status served_engine_check(const char *name)
 {
     if (strcmp(name, "auto") == 0 || engine_kind_find(name))
@@ -28,53 +17,49 @@ struct status served_engine_check(const char *name)
     return status_errorf(ST_INVALID, "engine \"%.40s\": auto, fp32, openblas or darknet is needed", name);
 }
 
-/* The named engine, or with "auto" the first one that computes this network right. */
-static struct status choose_engine(const struct engine_kind **out, double *seconds, const struct model *m,
-                                   const char *name)
+/* The engine that config names, or with "auto" the fastest that computes this network right. */
+static struct status choose_engine(struct engine **out, double *seconds, const struct model *m,
+                                   const struct served_config *config)
 {
-    const struct engine_kind *named = engine_kind_find(name);
-    const struct engine_kind *const every[] = {&engine_fp32, &engine_openblas, &engine_darknet, NULL};
-    const struct engine_kind *const one[] = {named, NULL}, *const *candidates = named ? one : every;
-    struct status st = status_ok();
+    struct trial t;
+    struct status st = trial_choose(out, &t, config->engine, NULL, m->network, m->name);
 
-    for (size_t i = 0; candidates[i]; i++) {
-        struct trial t;
-        st = trial_run(candidates[i], m->network, &t);
-        log_trial(m->name, candidates[i], &t, st);
-        if (!st.code) {
-            *out = candidates[i];
-            *seconds = t.forward_seconds;
-            break;
-        }
-    }
+    if (!st.code)
+        *seconds = t.forward_seconds;
     return st;
 }
 
 struct status served_try(struct served_check *out, const char *name, const struct served_config *config)
 {
-    const struct engine_kind *kind = NULL;
+    struct engine *engine = NULL;
     struct model *m = NULL;
     struct status st = loader_load(&m, name, config->path);
 
     if (!st.code)
-        st = choose_engine(&kind, &out->forward_seconds, m, config->engine);
+        st = choose_engine(&engine, &out->forward_seconds, m, config);
     if (!st.code) {
-        snprintf(out->engine, sizeof out->engine, "%s", kind->name);
+        snprintf(out->engine, sizeof out->engine, "%s", engine->kind->name);
         memcpy(out->digest, m->digest, sizeof out->digest);
     }
+    engine_free(engine);
     model_free(m);
     return st;
 }
 
 /* ---- loading ---- */
 
-static struct status make_workers(struct served *s, size_t n)
+/* The first one's engine, and clones of it for the others. */
+static struct status make_workers(struct served *s, struct engine *first, size_t n)
 {
     const struct network *net = s->model->network;
 
     s->workers = xcalloc(n, sizeof *s->workers);
     for (size_t i = 0; i < n; i++) {
-        struct status st = s->kind->create(&s->workers[i].engine, net);
+        struct status st = status_ok();
+        if (i == 0)
+            s->workers[i].engine = first;
+        else
+            st = engine_clone(&s->workers[i].engine, first, net);
         if (st.code)
             return st;
         s->workers[i].input = xaligned(cfg_shape_size(net->cfg->input), sizeof(float));
@@ -98,16 +83,17 @@ static void make_metrics(struct served *s)
 }
 
 /* The engine: what was found elsewhere, or what is found now. */
-static struct status find_engine(struct served *s, const struct served_config *config,
+static struct status find_engine(struct engine **out, struct served *s, const struct served_config *config,
                                  const struct served_check *checked)
 {
     if (!checked)
-        return choose_engine(&s->kind, &s->forward_seconds, s->model, config->engine);
+        return choose_engine(out, &s->forward_seconds, s->model, config);
     if (strcmp(checked->digest, s->model->digest) != 0)
         return status_errorf(ST_ABORTED, "the files of %s changed while they were checked", s->model->name);
-    s->kind = engine_kind_find(checked->engine);
+    const struct engine_kind *kind = engine_kind_find(checked->engine);
     s->forward_seconds = checked->forward_seconds;
-    return s->kind ? status_ok() : status_errorf(ST_INTERNAL, "no engine \"%s\"", checked->engine);
+    return kind ? kind->create(out, s->model->network)
+                : status_errorf(ST_INTERNAL, "no engine \"%s\"", checked->engine);
 }
 
 static void served_free(struct served *s)
@@ -125,17 +111,20 @@ struct status served_load(struct served **out, const char *name, const struct se
                           const struct served_check *checked)
 {
     struct served *s = xcalloc(1, sizeof *s);
+    struct engine *engine = NULL;
     struct status st = loader_load(&s->model, name, config->path);
 
     if (!st.code)
-        st = find_engine(s, config, checked);
-    if (!st.code)
-        st = make_workers(s, config->n_workers);
+        st = find_engine(&engine, s, config, checked);
+    if (!st.code) {
+        s->kind = engine->kind;
+        st = make_workers(s, engine, config->n_workers);
+    }
     if (st.code) {
         served_free(s);
         return st;
     }
-    network_drop_file(s->model->network);
+    engine_release_parameters(engine, s->model->network);
     s->threshold = config->threshold > 0 ? config->threshold : s->model->threshold;
     s->loaded_at = clock_wall();
     atomic_init(&s->refs, 1);
@@ -161,8 +150,7 @@ void served_release(struct served *s)
 
 const char *served_precision(const struct served *s)
 {
-    (void)s;
-    return "fp32";
+    return s->kind->precision;
 }
 
 /* ---- counting ---- */

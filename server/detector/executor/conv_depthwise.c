@@ -11,6 +11,7 @@ struct depthwise {
     size_t size, stride, pad;
     size_t c; /* rounded up to whole vectors */
     float *weights, *bias;
+    float *zeros; /* a row of the input for above and below the picture */
 };
 
 static bool depthwise_supports(const struct conv_spec *spec)
@@ -36,11 +37,12 @@ static struct conv *depthwise_prepare(const struct conv_spec *spec)
     d->epilogue = vec_epilogue(spec);
     d->weights = xaligned(d->c * taps, sizeof *d->weights);
     d->bias = xaligned(d->c, sizeof *d->bias);
+    d->zeros = xaligned(spec->in.w * spec->in.stride, sizeof *d->zeros);
     memcpy(d->bias, spec->params->bias, l->out.c * sizeof *d->bias);
     for (size_t c = 0; c < l->out.c; c++)
         for (size_t tap = 0; tap < taps; tap++)
             d->weights[c / lanes * lanes * taps + tap * lanes + c % lanes] = spec->params->weights[c * taps + tap];
-    d->base.weights_size = d->c * (taps + 1) * sizeof(float);
+    d->base.weights_size = (d->c * (taps + 1) + spec->in.w * spec->in.stride) * sizeof(float);
     return &d->base;
 }
 
@@ -70,7 +72,7 @@ static void depthwise_run_rows(const struct conv *c, const struct conv_io *io, s
     for (size_t y = y0; y < y1; y++) {
         for (size_t ky = 0; ky < d->size; ky++) {
             size_t in_y = y * d->stride + ky - d->pad; /* wraps above the picture: then not below h */
-            row.in[ky] = in_y < in->h ? (const float *)(const void *)tensor_row(in, in_y) : NULL;
+            row.in[ky] = in_y < in->h ? (const float *)(const void *)tensor_row(in, in_y) : d->zeros;
         }
         row.out = tensor_row(out, y);
         row.add = add ? tensor_row(add, y) : row.out;
@@ -89,6 +91,7 @@ static void depthwise_destroy(struct conv *c)
 
     free(d->weights);
     free(d->bias);
+    free(d->zeros);
     free(d);
 }
 

@@ -1,6 +1,10 @@
 /* conv_plain.c - the convolution as its formula says it, in floats: for grouped ones that are not depthwise, which no
  * network in use has, and as what the tests hold the others to. */
 #include "conv.h"
+
+#if defined(BI_SIMDE) && !defined(SIMD_BYTES) /* compiled once, whatever the variants are */
+#define SIMD_BYTES 16
+#endif
 #include "vector.h"
 
 #include <stdlib.h>

@@ -9,7 +9,7 @@
 
 /* One row of the output. */
 struct depthwise_row {
-    const float *in[DEPTHWISE_MAX_SIZE]; /* (in_w, in_stride): the rows that the window covers; NULL: padding */
+    const float *in[DEPTHWISE_MAX_SIZE]; /* (in_w, in_stride): the rows that the window covers; zeros for padding */
     size_t in_w, in_stride;
     const float *weights; /* for each vector of channels: (size, size, lanes) */
     const float *bias;    /* (c,), whole vectors */

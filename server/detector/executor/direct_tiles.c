@@ -37,14 +37,19 @@ static inline __attribute__((always_inline)) void tile_run(const struct direct_t
         vec_store(t->partial + (size_t)r * block + (size_t)v * VEC_LANES, sums[r][v]);
         return;
     }
-    const size_t out_size = tensor_type_size(t->epilogue->out.type), add_size = tensor_type_size(t->epilogue->add.type);
-    TILE_LOOP(int r = 0; r < mr; r++)
-    {
+    if (t->epilogue->plain) {
+        TILE_LOOP(int r = 0; r < mr; r++)
         if ((size_t)r < t->n_pixels)
             TILE_LOOP(int v = 0; v < nv; v++)
-        vec_finish(t->out + (size_t)r * t->out_stride + (size_t)v * VEC_LANES * out_size,
-                   t->add + (size_t)r * t->add_stride + (size_t)v * VEC_LANES * add_size, sums[r][v], t->epilogue);
+        vec_store((float *)(void *)(t->out + (size_t)r * t->out_stride) + v * VEC_LANES,
+                  vec_slope(sums[r][v], t->epilogue->slope));
+        return;
     }
+    vec kept[DIRECT_MAX_PIXELS * DIRECT_MAX_BLOCKS];
+    TILE_LOOP(int r = 0; r < mr; r++)
+    TILE_LOOP(int v = 0; v < nv; v++)
+    kept[r * nv + v] = sums[r][v];
+    vec_finish_tile(t->out, t->out_stride, t->add, t->add_stride, kept, t->n_pixels, (size_t)nv, t->epilogue);
 }
 
 #define TILE(mr, nv)                                                                                                   \

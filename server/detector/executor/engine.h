@@ -5,6 +5,8 @@
 
 #include "network/network.h"
 
+#include <stdbool.h>
+
 struct engine;
 
 struct engine_kind {
@@ -14,6 +16,15 @@ struct engine_kind {
     struct status (*create)(struct engine **out, const struct network *net);
     void (*forward)(struct engine *e, const float *input);
     void (*destroy)(struct engine *e);
+
+    /* NULL, or: another one with the same prepared weights, so that neither time nor memory is spent on them again.
+     * A kind that has it reads the network's parameters in create() alone. */
+    struct status (*clone)(struct engine **out, const struct engine *e);
+
+    const char *precision; /* "fp32", "int16", "int8", "bf16" */
+    double tolerance;      /* 0: exact, see TRIAL_TOLERANCE; else the largest root mean square error, relative to the
+                              outputs', with which it may serve */
+    bool fallback;         /* right for every network, and slower than the others: for when those fail */
 };
 
 /* The start of every engine's own struct. */
@@ -38,8 +49,21 @@ void engine_openblas_watch(struct engine *e, struct engine_watch watch);
 const struct engine_kind *engine_kind_find(const char *name); /* NULL: there is none */
 const struct engine_kind *engine_kind_at(size_t i);           /* all of them, the reference last; NULL: no more */
 
+/* Another one of the same kind and for the same network, for another thread. */
+struct status engine_clone(struct engine **out, const struct engine *e, const struct network *net);
+
+/* Once all engines of the network are made: gives back what they do not read any more, given that all are of e's kind. */
+void engine_release_parameters(const struct engine *e, struct network *net);
+
 /* input (3, h, w), 0..1. Cannot fail. */
 void engine_forward(struct engine *e, const float *input);
 void engine_free(struct engine *e); /* NULL is fine */
+
+/* The same, but gives up between two layers once stop() says so: false then, and the heads are nonsense. stop() is cheap and
+ * may be asked often. */
+bool engine_forward_until(struct engine *e, const float *input, bool (*stop)(void *ctx), void *ctx);
+
+/* For engines, between layers: true: the forward pass of this thread is not wanted any more. */
+bool engine_stop_asked(void);
 
 #endif

@@ -177,4 +177,11 @@ static struct status darknet_create(struct engine **out, const struct network *n
     return st;
 }
 
-const struct engine_kind engine_darknet = {"darknet", darknet_create, darknet_forward, darknet_destroy};
+const struct engine_kind engine_darknet = {
+    .name = "darknet",
+    .create = darknet_create,
+    .forward = darknet_forward,
+    .destroy = darknet_destroy,
+    .precision = "fp32",
+    .fallback = true,
+};

@@ -208,7 +208,7 @@ static void openblas_forward(struct engine *base, const float *picture)
     struct openblas *e = (struct openblas *)base;
     const struct cfg *c = e->net->cfg;
 
-    for (size_t i = 0; i < c->n_layers; i++) {
+    for (size_t i = 0; i < c->n_layers && !engine_stop_asked(); i++) {
         const struct cfg_layer *l = &c->layers[i];
         const float *in = input_of(e, l, 0, picture);
         if (cfg_is_alias(l))
@@ -264,4 +264,11 @@ static struct status openblas_create(struct engine **out, const struct network *
     return status_ok();
 }
 
-const struct engine_kind engine_openblas = {"openblas", openblas_create, openblas_forward, openblas_destroy};
+const struct engine_kind engine_openblas = {
+    .name = "openblas",
+    .create = openblas_create,
+    .forward = openblas_forward,
+    .destroy = openblas_destroy,
+    .precision = "fp32",
+    .fallback = true,
+};

@@ -1,29 +1,12 @@
 /* engine_quant.c - our own kernels in integers: int16 for CPUs that multiply pairs of 16-bit values (AVX2), almost
  * without loss; int8 for those that multiply groups of four bytes (VNNI; elsewhere the same sums by 16 bits, so that its
  * results can be looked at on any CPU). Both need the network's ranges. */
-#include "engine.h"
+#include "engine_plan.h"
 #include "nn/nn.h"
-#include "plan_run.h"
 #include "quant.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-struct quant_engine {
-    struct engine base;
-    struct plan_run *run;
-};
-
-static void quant_forward(struct engine *base, const float *picture)
-{
-    plan_run_forward(((struct quant_engine *)base)->run, picture);
-}
-
-static void quant_destroy(struct engine *base)
-{
-    plan_run_free(((struct quant_engine *)base)->run);
-    free(base);
-}
 
 static struct plan_type plan_type_of(const struct quant_tensor *t)
 {
@@ -54,23 +37,13 @@ static struct status create(struct engine **out, const struct network *net, cons
 {
     struct quant *q = xcalloc(1, sizeof *q);
     struct plan_types *types = xcalloc(1, sizeof *types);
-    struct plan *plan = NULL;
     struct status st = strcmp(nn_kernel_isa(), "portable") != 0
                            ? quant_assign(q, net, type)
                            : status_errorf(ST_UNAVAILABLE, "engine %s needs a CPU with AVX2", kind->name);
 
     if (!st.code) {
         fill_types(types, q, net->cfg);
-        st = plan_new(&plan, net, types);
-    }
-    if (!st.code) {
-        struct quant_engine *e = xcalloc(1, sizeof *e);
-        e->base.kind = kind;
-        e->run = plan_run_new(plan);
-        plan_release(plan);
-        for (size_t i = 0; i < net->cfg->n_heads; i++)
-            e->base.heads[i] = plan_run_head(e->run, i);
-        *out = &e->base;
+        st = engine_plan_create(out, kind, net, types);
     }
     free(types);
     free(q);
@@ -87,5 +60,22 @@ static struct status create_int8(struct engine **out, const struct network *net)
     return create(out, net, &engine_int8, TENSOR_U8);
 }
 
-const struct engine_kind engine_int16 = {"int16", create_int16, quant_forward, quant_destroy};
-const struct engine_kind engine_int8 = {"int8", create_int8, quant_forward, quant_destroy};
+/* tolerance: about four times what the public models show on the trial's picture. */
+const struct engine_kind engine_int16 = {
+    .name = "int16",
+    .create = create_int16,
+    .clone = engine_plan_clone,
+    .forward = engine_plan_forward,
+    .destroy = engine_plan_destroy,
+    .precision = "int16",
+    .tolerance = 0.03,
+};
+const struct engine_kind engine_int8 = {
+    .name = "int8",
+    .create = create_int8,
+    .clone = engine_plan_clone,
+    .forward = engine_plan_forward,
+    .destroy = engine_plan_destroy,
+    .precision = "int8",
+    .tolerance = 0.25,
+};

@@ -108,8 +108,8 @@ static void test_trial_refuses_a_wrong_engine(void **state)
 static float *inputs[N_THREADS], *wanted[N_THREADS];
 
 struct job {
-    const struct engine_kind *kind;
-    struct network *net;
+    const struct engine *engine;
+    const struct network *net;
     int first;
     int n_wrong;
 };
@@ -120,7 +120,7 @@ static void *run(void *arg)
     struct engine *e;
     size_t n = cfg_shape_size(j->net->cfg->layers[j->net->cfg->head_layer[1]].out);
 
-    or_die(j->kind->create(&e, j->net));
+    or_die(engine_clone(&e, j->engine, j->net));
     for (int i = 0; i < N_ROUNDS; i++) {
         int k = (j->first + i) % N_THREADS;
         engine_forward(e, inputs[k]);
@@ -150,9 +150,8 @@ static void run_in_threads(const struct engine_kind *kind)
         engine_forward(e, inputs[k]);
         memcpy(wanted[k], e->heads[1], n_out * sizeof(float));
     }
-    engine_free(e);
     for (int k = 0; k < N_THREADS; k++) {
-        jobs[k] = (struct job){kind, net, k, 0};
+        jobs[k] = (struct job){e, net, k, 0};
         threads[k] = thread_start("engine", 0, run, &jobs[k]);
     }
     for (int k = 0; k < N_THREADS; k++) {
@@ -163,6 +162,7 @@ static void run_in_threads(const struct engine_kind *kind)
         free(inputs[k]);
         free(wanted[k]);
     }
+    engine_free(e);
     network_free(net);
 }
 
@@ -171,6 +171,39 @@ static void test_engines_of_one_network_do_not_disturb_each_other(void **state)
     (void)state;
     run_in_threads(&engine_openblas);
     run_in_threads(&engine_fp32);
+}
+
+struct patience {
+    int asked, until;
+};
+
+static bool impatient(void *ctx)
+{
+    struct patience *p = ctx;
+
+    return ++p->asked > p->until;
+}
+
+/* Given up after a few layers, and not asked again; and the next pass knows nothing of it. */
+static void test_a_pass_may_be_given_up(void **state)
+{
+    static const struct engine_kind *const kinds[] = {&engine_fp32, &engine_openblas};
+    struct network *net = small_network();
+    float *input = xcalloc(cfg_shape_size(net->cfg->input), sizeof *input);
+    (void)state;
+    for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+        struct patience some = {0, 2}, endless = {0, 1000000};
+        struct engine *e;
+        assert_int_equal(kinds[k]->create(&e, net).code, ST_OK);
+        assert_false(engine_forward_until(e, input, impatient, &some));
+        assert_int_equal(some.asked, 3);
+        assert_true(engine_forward_until(e, input, impatient, &endless));
+        assert_true(endless.asked > 5);
+        assert_false(engine_stop_asked());
+        engine_free(e);
+    }
+    free(input);
+    network_free(net);
 }
 
 static void test_names(void **state)
@@ -191,6 +224,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_yolo4_is_the_same_with_both_engines),
         cmocka_unit_test(test_trial_refuses_a_wrong_engine),
         cmocka_unit_test(test_engines_of_one_network_do_not_disturb_each_other),
+        cmocka_unit_test(test_a_pass_may_be_given_up),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

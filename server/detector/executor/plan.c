@@ -12,10 +12,13 @@ struct status plan_new(struct plan **out, const struct network *net, const struc
     plan_build(p, types);
     plan_place(p);
     struct status st = plan_choose(p);
-    if (st.code)
+    if (st.code) {
         plan_release(p);
-    else
-        *out = p;
+        return st;
+    }
+    plan_chain(p);
+    plan_place(p); /* anew: rings need less, and all tensors of a chain are in use at once */
+    *out = p;
     return st;
 }
 

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #define PLAN_MAX_TENSORS (4 * CFG_MAX_LAYERS)
+#define PLAN_MAX_CHAIN   16 /* steps */
 #define PLAN_MAX_STEPS   (4 * CFG_MAX_LAYERS)
 
 /* How numbers are kept; zeroed: as floats. */
@@ -57,7 +58,9 @@ struct plan_step {
     int in, add, out; /* tensors; add: the residual, or an addition's second term; -1: none */
     int conv_layer;   /* PLAN_CONV: the convolution itself; layer may be the shortcut after it */
     struct conv *conv;
-    size_t head; /* PLAN_HEAD */
+    size_t n_chained; /* of a chain's first step: that so many steps, from this one on, go band by band; else 0 */
+    size_t band_rows; /* rows of the last one's output at a time */
+    size_t head;      /* PLAN_HEAD */
 };
 
 struct plan {
@@ -79,9 +82,12 @@ size_t plan_weights_size(const struct plan *p); /* bytes of all prepared convolu
 
 /* ---- inside: the parts of plan_new() ---- */
 
-void plan_build(struct plan *p, const struct plan_types *types);                /* plan_build.c: steps */
-void plan_place(struct plan *p);                                                /* plan_memory.c: offsets */
-struct status plan_choose(struct plan *p);                                      /* plan_choose.c: methods */
+void plan_build(struct plan *p, const struct plan_types *types); /* plan_build.c: steps */
+void plan_place(struct plan *p);                                 /* plan_memory.c: offsets */
+struct status plan_choose(struct plan *p);                       /* plan_choose.c: methods */
+void plan_chain(struct plan *p); /* plan_bands.c: chains of steps, after methods, before offsets */
+size_t plan_rows_before(const struct plan *p, const struct plan_step *step, size_t rows); /* of its input, for its
+                                                                                              output's first `rows` */
 struct conv_spec plan_spec(const struct plan *p, const struct plan_step *step); /* what a convolution's method sees */
 
 float plan_slope(enum cfg_activation activation); /* as conv.h; 1 for the logistic one */

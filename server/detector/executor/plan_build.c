@@ -4,6 +4,9 @@
 #include <assert.h>
 #include <string.h>
 
+#define LINE      64
+#define SAME_SETS 1024
+
 struct place {
     int route;      /* the route whose tensor this layer's output is a slice of; -1: none */
     size_t channel; /* where it starts there */
@@ -104,11 +107,14 @@ static int add_tensor(struct plan *p, struct plan_tensor t)
 static int add_root(struct builder *b, struct cfg_shape shape, struct plan_type type)
 {
     struct plan_tensor t = {.root = (int)b->p->n_tensors};
+    size_t stride = (shape.c + TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN, size = tensor_type_size(type.type);
 
+    if (stride * size % SAME_SETS == 0) /* neighbouring pixels would fight for the same lines of the cache */
+        stride += LINE / size;
     t.t = (struct tensor){.h = shape.h,
                           .w = shape.w,
                           .c = shape.c,
-                          .stride = (shape.c + TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN,
+                          .stride = stride,
                           .type = type.type,
                           .scale = type.scale,
                           .zero = type.zero};

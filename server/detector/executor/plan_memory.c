@@ -8,39 +8,57 @@
 
 static size_t root_size(const struct plan_tensor *t)
 {
-    size_t size = t->t.h * t->t.w * t->t.stride * tensor_type_size(t->t.type);
+    size_t size = (t->t.ring ? t->t.ring : t->t.h) * t->t.w * t->t.stride * tensor_type_size(t->t.type);
     return (size + LINE - 1) / LINE * LINE;
 }
 
-static void use(struct plan *p, int tensor, int step)
+/* In use at the steps first .. last at least. */
+static void use(struct plan *p, int tensor, int first, int last)
 {
     if (tensor < 0)
         return;
     struct plan_tensor *root = &p->tensors[p->tensors[tensor].root];
     if (root->first < 0)
-        root->first = step;
-    root->last = step;
+        root->first = first;
+    root->last = last;
 }
 
 static void find_lives(struct plan *p)
 {
     for (size_t i = 0; i < p->n_tensors; i++)
         p->tensors[i].first = p->tensors[i].last = -1;
-    for (size_t i = 0; i < p->n_steps; i++) {
-        use(p, p->steps[i].in, (int)i);
-        use(p, p->steps[i].add, (int)i);
-        use(p, p->steps[i].out, (int)i);
+    for (size_t i = 0, n; i < p->n_steps; i += n) {
+        n = p->steps[i].n_chained ? p->steps[i].n_chained : 1;
+        for (const struct plan_step *s = &p->steps[i]; s < &p->steps[i + n]; s++) {
+            use(p, s->in, (int)i, (int)(i + n - 1));
+            use(p, s->add, (int)i, (int)(i + n - 1));
+            use(p, s->out, (int)i, (int)(i + n - 1));
+        }
     }
 }
 
-/* Does the sum of step s go where its residual was, which nobody needs after it? */
-static bool is_in_place(const struct plan *p, const struct plan_step *s, int index)
+/* Does the last of n steps from index on, which go together, put its sum where its residual was, which nobody needs after
+ * it? The first may read that, too, if it does so pixel by pixel: it is always ahead. */
+static bool is_in_place(const struct plan *p, size_t index, size_t n)
 {
-    const struct plan_tensor *add = s->add < 0 ? NULL : &p->tensors[s->add],
-                             *out = &p->tensors[s->out < 0 ? 0 : s->out];
+    const struct plan_step *s = &p->steps[index + n - 1];
 
-    return add && out->root == s->out && add->root == s->add && add->last == index && out->first == index &&
-           p->tensors[s->in].root != s->add && root_size(add) == root_size(out);
+    if (s->op != PLAN_CONV || s->add < 0)
+        return false;
+    const struct plan_tensor *add = &p->tensors[s->add], *out = &p->tensors[s->out];
+    if (out->root != s->out || add->root != s->add || add->last != (int)(index + n - 1) || out->first != (int)index ||
+        root_size(add) != root_size(out))
+        return false;
+    for (size_t i = index; i < index + n; i++) {
+        const struct cfg_layer *l = plan_layer(p, p->steps[i].conv_layer);
+        bool ahead =
+            i == index && n > 1 && p->steps[i].op == PLAN_CONV && l->size == 1 && l->stride == 1 && l->pad == 0;
+        if (p->tensors[p->steps[i].in].root == s->add && !ahead)
+            return false;
+        if (i + 1 < index + n && p->steps[i].add >= 0 && p->tensors[p->steps[i].add].root == s->add)
+            return false;
+    }
+    return true;
 }
 
 /* The roots that live at the same time as t and have their place, by rising offset. */
@@ -84,23 +102,31 @@ static void place_root(struct plan *p, int tensor, bool *placed)
         p->pool_size = t->offset + root_size(t);
 }
 
+static void place_step(struct plan *p, size_t first, size_t n, size_t index, bool *placed)
+{
+    const struct plan_step *s = &p->steps[index];
+    int root = s->out < 0 ? 0 : p->tensors[s->out].root;
+
+    if (root == 0 || placed[root])
+        return;
+    if (index == first + n - 1 && is_in_place(p, first, n)) {
+        p->tensors[root].offset = p->tensors[s->add].offset;
+        placed[root] = true;
+    } else {
+        place_root(p, root, placed);
+    }
+}
+
 void plan_place(struct plan *p)
 {
     bool *placed = xcalloc(p->n_tensors, sizeof *placed);
 
     find_lives(p);
     p->pool_size = LINE;
-    for (size_t i = 0; i < p->n_steps; i++) {
-        const struct plan_step *s = &p->steps[i];
-        int root = s->out < 0 ? 0 : p->tensors[s->out].root;
-        if (root == 0 || placed[root])
-            continue;
-        if (is_in_place(p, s, (int)i)) {
-            p->tensors[root].offset = p->tensors[s->add].offset;
-            placed[root] = true;
-        } else {
-            place_root(p, root, placed);
-        }
+    for (size_t i = 0, n; i < p->n_steps; i += n) {
+        n = p->steps[i].n_chained ? p->steps[i].n_chained : 1;
+        for (size_t k = i; k < i + n; k++)
+            place_step(p, i, n, k, placed);
     }
     free(placed);
 }

@@ -1,6 +1,7 @@
 /* plan_run.c - see plan_run.h. */
 #include "plan_run.h"
 
+#include "engine.h"
 #include "layers.h"
 
 #include <stdlib.h>
@@ -68,12 +69,56 @@ static void reorganise(const struct tensor *out, const struct tensor *in, const 
         }
 }
 
+/* A step that can do some rows alone. */
+static void run_rows(struct plan_run *r, const struct plan_step *s, size_t y0, size_t y1)
+{
+    const struct tensor *in = &r->tensors[s->in], *add = s->add < 0 ? NULL : &r->tensors[s->add];
+    struct tensor *out = &r->tensors[s->out];
+    const struct cfg_layer *l = plan_layer(r->plan, s->layer);
+
+    if (s->op == PLAN_CONV)
+        s->conv->method->run_rows(s->conv, &(struct conv_io){in, add, out, r->scratch}, y0, y1);
+    else
+        r->layers->maxpool(out, in, l->size, l->stride, l->pad, y0, y1);
+}
+
+/* The same, cut where the output's ring begins anew. */
+static void run_ring_rows(struct plan_run *r, const struct plan_step *s, size_t y0, size_t y1)
+{
+    size_t ring = r->tensors[s->out].ring;
+
+    while (y0 < y1) {
+        size_t end = ring && y0 / ring != (y1 - 1) / ring ? (y0 / ring + 1) * ring : y1;
+        run_rows(r, s, y0, end);
+        y0 = end;
+    }
+}
+
+/* Band by band of the last step's output, and for each what the steps before have to have done. */
+static void run_chain(struct plan_run *r, const struct plan_step *first)
+{
+    size_t n = first->n_chained, h = r->tensors[first[n - 1].out].h, done[PLAN_MAX_CHAIN] = {0}, need[PLAN_MAX_CHAIN];
+
+    for (size_t end = 0; end < h;) {
+        end = end + first->band_rows < h ? end + first->band_rows : h;
+        need[n - 1] = end;
+        for (size_t i = n - 1; i > 0; i--)
+            need[i - 1] = plan_rows_before(r->plan, first + i, need[i]);
+        for (size_t i = 0; i < n; i++) {
+            run_ring_rows(r, first + i, done[i], need[i]);
+            done[i] = need[i];
+        }
+    }
+}
+
 static void run_step(struct plan_run *r, const struct plan_step *s)
 {
     const struct tensor *in = &r->tensors[s->in], *add = s->add < 0 ? NULL : &r->tensors[s->add];
     struct tensor *out = s->out < 0 ? NULL : &r->tensors[s->out];
     const struct cfg_layer *l = plan_layer(r->plan, s->layer);
 
+    if (engine_stop_asked())
+        return;
     switch (s->op) {
     case PLAN_CONV:
         s->conv->method->run(s->conv, &(struct conv_io){in, add, out, r->scratch});
@@ -108,10 +153,15 @@ static void run_step(struct plan_run *r, const struct plan_step *s)
 void plan_run_watched(struct plan_run *r, const float *picture, const struct plan_watch *watch)
 {
     r->tensors[0].data = (float *)picture; /* only read */
-    for (size_t i = 0; i < r->plan->n_steps; i++) {
-        run_step(r, &r->plan->steps[i]);
+    for (size_t i = 0, n; i < r->plan->n_steps; i += n) {
+        n = r->plan->steps[i].n_chained;
+        if (n)
+            run_chain(r, &r->plan->steps[i]);
+        else
+            run_step(r, &r->plan->steps[i]);
+        n = n ? n : 1;
         if (watch)
-            watch->after(watch->ctx, i);
+            watch->after(watch->ctx, i + n - 1);
     }
 }
 

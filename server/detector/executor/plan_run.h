@@ -13,7 +13,8 @@ void plan_run_free(struct plan_run *r);        /* NULL is fine */
 void plan_run_forward(struct plan_run *r, const float *picture);
 const float *plan_run_head(const struct plan_run *r, size_t head); /* (c, h, w), valid after plan_run_forward() */
 
-/* Calls after() when a step is done, in order: to look at what it wrote, or at the clock. */
+/* Calls after() when a step is done, in order: to look at what it wrote, or at the clock. Steps that go band by band
+ * together are done together: only the last one is told. */
 struct plan_watch {
     void (*after)(void *ctx, size_t step);
     void *ctx;

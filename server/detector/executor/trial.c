@@ -1,155 +1,141 @@
-/* trial.c - the same invented picture through the engine and through darknet. The child hands its outputs over in
- * shared memory; an alarm ends it should darknet hang. */
+/* trial.c - engines on trial: the same invented picture through each of them and through darknet. */
 #include "trial.h"
 
-#include <errno.h>
+#include "nn/nn.h"
+
 #include <math.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#define CHILD_SECONDS 120
-#define N_TIMED       3
+#define N_TIMED 3
 
-enum child_end { CHILD_OK, CHILD_UNAVAILABLE, CHILD_FAILED };
-
-static size_t outputs_size(const struct cfg *c)
+static void time_forward(struct engine *e, const struct reference *reference, struct trial *result)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < c->n_heads; i++)
-        n += cfg_shape_size(c->layers[c->head_layer[i]].out);
-    return n;
-}
-
-static void outputs_copy(float *to, const struct engine *e, const struct cfg *c)
-{
-    for (size_t i = 0; i < c->n_heads; i++) {
-        size_t n = cfg_shape_size(c->layers[c->head_layer[i]].out);
-        memcpy(to, e->heads[i], n * sizeof *to);
-        to += n;
-    }
-}
-
-/* Smooth waves with noise on them, 0..1: every layer gets values of the usual size. */
-static float *invent_picture(const struct cfg *c)
-{
-    float *picture = xcalloc(cfg_shape_size(c->input), sizeof *picture);
-    struct rng rng;
-    size_t i = 0;
-
-    rng_init(&rng, 416);
-    for (size_t ch = 0; ch < c->input.c; ch++)
-        for (size_t y = 0; y < c->input.h; y++)
-            for (size_t x = 0; x < c->input.w; x++)
-                picture[i++] = (float)(0.5 + 0.35 * sin(0.05 * (double)x + 0.03 * (double)(y * (ch + 1))) +
-                                       0.1 * (rng_uniform(&rng) - 0.5));
-    return picture;
-}
-
-static _Noreturn void child_run(const struct network *net, const float *picture, float *outputs)
-{
-    struct engine *e;
-
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    alarm(CHILD_SECONDS);
-    struct status st = engine_darknet.create(&e, net);
-    if (st.code) {
-        log_warn("darknet_missing", log_s("reason", st.msg));
-        _exit(st.code == ST_UNAVAILABLE ? CHILD_UNAVAILABLE : CHILD_FAILED);
-    }
-    engine_forward(e, picture);
-    outputs_copy(outputs, e, net->cfg);
-    _exit(CHILD_OK); /* without exit handlers: they are the parent's */
-}
-
-static struct status child_wait(pid_t pid, bool *available)
-{
-    int how;
-
-    while (waitpid(pid, &how, 0) < 0)
-        if (errno != EINTR)
-            return status_errno("wait for the trial of darknet");
-    *available = WIFEXITED(how) && WEXITSTATUS(how) == CHILD_OK;
-    if (*available || (WIFEXITED(how) && WEXITSTATUS(how) == CHILD_UNAVAILABLE))
-        return status_ok();
-    if (WIFSIGNALED(how))
-        return status_errorf(ST_INVALID, "darknet dies on this model (signal %d)", WTERMSIG(how));
-    return status_errorf(ST_INVALID, "darknet does not load this model");
-}
-
-/* *outputs: shared memory of n floats with what darknet computes, NULL when it is not installed. */
-static struct status reference_run(const struct network *net, const float *picture, size_t n, float **outputs)
-{
-    size_t size = n * sizeof(float);
-    float *shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    bool available = false;
-
-    if (shared == MAP_FAILED)
-        return status_errno("map %zu bytes for the trial", size);
-    fflush(NULL); /* or the child would write what is buffered once more */
-    pid_t pid = fork();
-    if (pid == 0)
-        child_run(net, picture, shared);
-    struct status st = pid < 0 ? status_errno("fork for the trial") : child_wait(pid, &available);
-    if (available)
-        *outputs = shared;
-    else
-        munmap(shared, size);
-    return st;
-}
-
-static struct status own_run(const struct engine_kind *kind, const struct network *net, const float *picture,
-                             float *outputs, struct trial *result)
-{
-    struct engine *e;
-    struct status st = kind->create(&e, net);
-
-    if (st.code)
-        return st;
     result->forward_seconds = INFINITY;
     for (int i = 0; i < N_TIMED; i++) {
         int64_t start = clock_now();
-        engine_forward(e, picture);
+        engine_forward(e, reference->picture);
         result->forward_seconds = fmin(result->forward_seconds, clock_seconds(start));
     }
-    outputs_copy(outputs, e, net->cfg);
-    engine_free(e);
-    return st;
 }
 
-static struct status compare(const float *ours, const float *reference, size_t n, struct trial *result)
+static struct status compare(const struct engine *e, const struct network *net, const struct reference *reference,
+                             struct trial *result)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (!isfinite(ours[i]) || (reference && !isfinite(reference[i])))
-            return status_errorf(ST_INVALID, "the network's outputs are not finite");
-        double error = reference ? fabs((double)ours[i] - reference[i]) / fmax(1, fabs((double)reference[i])) : 0;
-        result->error = fmax(result->error, error);
-    }
-    if (result->error > TRIAL_TOLERANCE)
+    double largest, rms, tolerance = e->kind->tolerance > 0 ? e->kind->tolerance : TRIAL_TOLERANCE;
+
+    if (!reference_compare(reference, e, net->cfg, &largest, &rms))
+        return status_errorf(ST_INVALID, "the network's outputs are not finite");
+    result->error = e->kind->tolerance > 0 ? rms : largest;
+    if (result->error > tolerance)
         return status_errorf(ST_INVALID, "the engine's outputs differ from darknet's by %.2g", result->error);
     return status_ok();
 }
 
+struct status trial_engine(struct engine **out, const struct engine_kind *kind, const struct network *net,
+                           const struct reference *reference, struct trial *result)
+{
+    struct engine *e;
+
+    *result = (struct trial){.compared = reference->source != REFERENCE_NONE};
+    struct status st = kind->create(&e, net);
+    if (st.code)
+        return st;
+    time_forward(e, reference, result);
+    st = compare(e, net, reference, result);
+    if (st.code)
+        engine_free(e);
+    else
+        *out = e;
+    return st;
+}
+
 struct status trial_run(const struct engine_kind *kind, const struct network *net, struct trial *result)
 {
-    size_t n = outputs_size(net->cfg);
-    float *picture = invent_picture(net->cfg), *reference = NULL, *ours = xcalloc(n, sizeof *ours);
+    struct reference reference;
+    struct engine *e;
+    struct status st = reference_get(&reference, net);
 
-    *result = (struct trial){0};
-    struct status st = reference_run(net, picture, n, &reference);
-    result->compared = reference != NULL;
+    if (st.code)
+        return st;
+    st = trial_engine(&e, kind, net, &reference, result);
     if (!st.code)
-        st = own_run(kind, net, picture, ours, result);
-    if (!st.code)
-        st = compare(ours, reference, n, result);
-    if (reference)
-        munmap(reference, n * sizeof *reference);
-    free(ours);
-    free(picture);
+        engine_free(e);
+    reference_fini(&reference);
     return st;
+}
+
+/* ---- the choice ---- */
+
+static void log_trial(const char *model, const struct engine_kind *kind, const struct trial *t,
+                      const struct reference *reference, struct status st)
+{
+    static const char *const sources[] = {"nothing", "known outputs", "darknet"};
+
+    if (st.code == ST_UNAVAILABLE)
+        log_info("engine_unavailable", log_s("model", model), log_s("engine", kind->name), log_s("reason", st.msg));
+    else if (st.code)
+        log_error("engine_refused", log_s("model", model), log_s("engine", kind->name), log_s("reason", st.msg));
+    else
+        log_info("engine_tried", log_s("model", model), log_s("engine", kind->name),
+                 log_f("forward_ms", 1e3 * t->forward_seconds), log_s("compared_with", sources[reference->source]),
+                 log_f("error", t->error), log_s("blas", nn_blas_core()), log_s("isa", nn_kernel_isa()));
+}
+
+struct choice {
+    struct engine *engine;
+    struct trial trial;
+    struct status last; /* why a kind was refused */
+};
+
+static void try_kind(struct choice *c, const struct engine_kind *kind, const struct network *net,
+                     const struct reference *reference, const char *model)
+{
+    struct engine *e = NULL;
+    struct trial t;
+    struct status st = trial_engine(&e, kind, net, reference, &t);
+
+    log_trial(model, kind, &t, reference, st);
+    if (st.code) {
+        c->last = st;
+    } else if (!c->engine || t.forward_seconds < c->trial.forward_seconds) {
+        engine_free(c->engine);
+        c->engine = e;
+        c->trial = t;
+    } else {
+        engine_free(e);
+    }
+}
+
+static bool is_meant(const struct engine_kind *kind, const char *name, const char *precision)
+{
+    return (strcmp(name, "auto") == 0 || strcmp(name, kind->name) == 0) &&
+           (!precision || strcmp(precision, kind->precision) == 0);
+}
+
+struct status trial_choose(struct engine **out, struct trial *result, const char *name, const char *precision,
+                           struct network *net, const char *model)
+{
+    struct reference reference;
+    struct choice c = {
+        .last = status_errorf(ST_INVALID, "no engine %s with precision %s", name, precision ? precision : "auto")};
+    struct status st = reference_get(&reference, net);
+
+    if (st.code)
+        return st;
+    if (strcmp(name, engine_darknet.name) != 0 && reference.source == REFERENCE_KNOWN)
+        network_drop_file(net); /* before more memory is asked for */
+    for (int fallback = 0; fallback < 2 && !c.engine; fallback++)
+        for (size_t i = 0; engine_kind_at(i); i++) {
+            const struct engine_kind *kind = engine_kind_at(i);
+            if (kind->fallback == (fallback == 1) && is_meant(kind, name, precision))
+                try_kind(&c, kind, net, &reference, model);
+        }
+    reference_fini(&reference);
+    if (!c.engine)
+        return c.last;
+    if (c.engine->kind != &engine_darknet)
+        network_drop_file(net);
+    *out = c.engine;
+    *result = c.trial;
+    return status_ok();
 }

@@ -88,6 +88,30 @@ static inline struct vec_format vec_format(const struct tensor *t)
     return (struct vec_format){t->type, 1, 1, 0, 0, 0};
 }
 
+/* In range already. GCC makes one element after the other of the AVX2 ones. */
+static inline void vec_store_s16(void *to, vec_int q)
+{
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    __m256i pairs = _mm256_permute4x64_epi64(_mm256_packs_epi32((__m256i)q, (__m256i)q), 0x08);
+    _mm_storeu_si128(to, _mm256_castsi256_si128(pairs));
+#else
+    vec_s16 s = __builtin_convertvector(q, vec_s16);
+    memcpy(to, &s, sizeof s);
+#endif
+}
+
+static inline void vec_store_u8(void *to, vec_int q)
+{
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    __m256i pairs = _mm256_permute4x64_epi64(_mm256_packs_epi32((__m256i)q, (__m256i)q), 0x08);
+    __m128i words = _mm256_castsi256_si128(pairs);
+    _mm_storel_epi64(to, _mm_packus_epi16(words, words));
+#else
+    vec_u8 u = __builtin_convertvector(q, vec_u8);
+    memcpy(to, &u, sizeof u);
+#endif
+}
+
 /* VEC_LANES elements. */
 static inline void vec_store_as(void *to, vec v, const struct vec_format *f)
 {
@@ -99,13 +123,10 @@ static inline void vec_store_as(void *to, vec v, const struct vec_format *f)
         memcpy(to, &upper, sizeof upper);
     } else {
         vec_int q = vec_round(vec_min(vec_max(v * f->inverse, vec_set(f->low)), vec_set(f->high))) + f->zero;
-        if (f->type == TENSOR_S16) {
-            vec_s16 s = __builtin_convertvector(q, vec_s16);
-            memcpy(to, &s, sizeof s);
-        } else {
-            vec_u8 u = __builtin_convertvector(q, vec_u8);
-            memcpy(to, &u, sizeof u);
-        }
+        if (f->type == TENSOR_S16)
+            vec_store_s16(to, q);
+        else
+            vec_store_u8(to, q);
     }
 }
 
@@ -129,13 +150,18 @@ static inline vec vec_load_as(const void *from, const struct vec_format *f)
 struct vec_epilogue {
     float slope, add_slope;
     bool has_add;
+    bool plain; /* no residual, and floats: worth loops of its own */
     struct vec_format add, out;
 };
 
 static inline struct vec_epilogue vec_epilogue(const struct conv_spec *spec)
 {
-    return (struct vec_epilogue){spec->slope, spec->add_slope, spec->has_add, vec_format(&spec->add),
-                                 vec_format(&spec->out)};
+    return (struct vec_epilogue){.slope = spec->slope,
+                                 .add_slope = spec->add_slope,
+                                 .has_add = spec->has_add,
+                                 .plain = !spec->has_add && spec->out.type == TENSOR_F32,
+                                 .add = vec_format(&spec->add),
+                                 .out = vec_format(&spec->out)};
 }
 
 static inline void vec_finish(void *out, const void *add, vec sum, const struct vec_epilogue *e)
@@ -144,6 +170,19 @@ static inline void vec_finish(void *out, const void *add, vec sum, const struct 
     if (e->has_add)
         sum = vec_slope(sum + vec_load_as(add, &e->add), e->add_slope);
     vec_store_as(out, sum, &e->out);
+}
+
+/* A tile's sums (n_pixels, n_vectors) to the output: from memory, for what is not plain. */
+__attribute__((noinline, unused)) static void vec_finish_tile(char *out, size_t out_stride, const char *add,
+                                                              size_t add_stride, const vec *sums, size_t n_pixels,
+                                                              size_t n_vectors, const struct vec_epilogue *e)
+{
+    size_t out_size = VEC_LANES * tensor_type_size(e->out.type), add_size = VEC_LANES * tensor_type_size(e->add.type);
+
+    for (size_t r = 0; r < n_pixels; r++)
+        for (size_t v = 0; v < n_vectors; v++)
+            vec_finish(out + r * out_stride + v * out_size, add + r * add_stride + v * add_size,
+                       sums[r * n_vectors + v], e);
 }
 
 #endif

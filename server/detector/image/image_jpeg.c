@@ -81,6 +81,9 @@ static void on_progress(j_common_ptr cinfo)
     if (scans > MAX_SCANS || scans * pixels > MAX_SCAN_PIXELS)
         fail(job_of(cinfo), status_errorf(ST_RANGE, "the JPEG has too many passes for its %ux%u pixels", d->image_width,
                                           d->image_height));
+    struct status st = image_may_go_on(job_of(cinfo)->limits);
+    if (st.code)
+        fail(job_of(cinfo), st);
 }
 
 static int stored_orientation(const struct jpeg_decompress_struct *cinfo)

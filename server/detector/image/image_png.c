@@ -49,15 +49,16 @@ static void on_read(png_structp png, png_bytep to, size_t n)
     j->at += n;
 }
 
-/* Over white: c a + 255 (1 - a), packed from four bytes a pixel to three in place. */
-static void drop_alpha(uint8_t *pixels, size_t n)
+/* After each row of each pass. */
+static void on_row(png_structp png, png_uint_32 row, int pass)
 {
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *in = pixels + 4 * i;
-        unsigned a = in[3];
-        for (size_t c = 0; c < 3; c++)
-            pixels[3 * i + c] = (uint8_t)((in[c] * a + 255 * (255 - a) + 127) / 255);
-    }
+    struct png_job *j = png_get_error_ptr(png);
+
+    (void)row;
+    (void)pass;
+    j->st = image_may_go_on(j->limits);
+    if (j->st.code)
+        png_longjmp(png, 1);
 }
 
 static void set_transforms(struct png_job *j)
@@ -80,7 +81,7 @@ static void read_pixels(struct png_job *j)
         j->rows[y] = im->pixels + y * row_bytes;
     png_read_image(j->png, j->rows);
     if (png_get_channels(j->png, j->info) == 4)
-        drop_alpha(im->pixels, (size_t)im->cols * im->rows);
+        image_drop_alpha(im->pixels, (size_t)im->cols * im->rows);
 }
 
 static void decode(struct png_job *j)
@@ -93,6 +94,7 @@ static void decode(struct png_job *j)
     png_set_chunk_malloc_max(j->png, MAX_CHUNK_BYTES);
     png_set_chunk_cache_max(j->png, MAX_CHUNKS);
     png_set_read_fn(j->png, j, on_read);
+    png_set_read_status_fn(j->png, on_row);
     png_read_info(j->png, j->info);
     im->cols = im->width = png_get_image_width(j->png, j->info);
     im->rows = im->height = png_get_image_height(j->png, j->info);

@@ -159,12 +159,120 @@ static void test_png_kinds(void **state)
     }
 }
 
+static void test_webp_kinds(void **state)
+{
+    static const struct picture_webp cases[] = {
+        {80, 60, false, false, 0}, {80, 60, true, false, 0}, {80, 60, false, true, 0}, {80, 60, true, true, 0}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct image im;
+        size_t size;
+        uint8_t *file = picture_webp(&cases[i], &size);
+        struct status st = decode(&im, file, size);
+        if (st.code)
+            fail_msg("case %zu: %s", i, st.msg);
+        assert_int_equal(im.width, 80);
+        assert_int_equal(im.rows, 60);
+        assert_pixel(&im, 60, 30, 60 * 255 / 79, 30 * 255 / 59, 60, cases[i].lossless ? 0 : 12);
+        if (cases[i].transparent)
+            assert_pixel(&im, 10, 30, 255, 255, 255, 0);
+        image_fini(&im);
+    }
+}
+
+static void test_webp_orientation(void **state)
+{
+    struct image im;
+    size_t size;
+    uint8_t *file = picture_webp(&(struct picture_webp){80, 60, false, false, 6}, &size);
+    (void)state;
+    assert_int_equal(decode(&im, file, size).code, ST_OK);
+    assert_int_equal(im.orientation, 6);
+    assert_int_equal(im.width, 60);
+    assert_int_equal(im.height, 80);
+    assert_int_equal(im.cols, 80);
+    image_fini(&im);
+}
+
+static void test_webp_animation_shows_its_first_frame(void **state)
+{
+    struct image im;
+    size_t size;
+    uint8_t *file = picture_webp_animation(40, 30, &size);
+    (void)state;
+    assert_int_equal(decode(&im, file, size).code, ST_OK);
+    assert_pixel(&im, 20, 15, 20 * 255 / 39, 15 * 255 / 29, 60, 1);
+    image_fini(&im);
+}
+
+static void test_gif_kinds(void **state)
+{
+    static const struct picture_gif cases[] = {{50, 40, 0, 0, false, false, false},
+                                               {50, 40, 0, 0, true, false, true},
+                                               {50, 40, 10, 9, true, false, false},
+                                               {50, 40, 0, 0, false, true, true}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        const struct picture_gif *c = &cases[i];
+        struct image im;
+        size_t size;
+        uint8_t *file = picture_gif(c, &size);
+        struct status st = decode(&im, file, size);
+        if (st.code)
+            fail_msg("case %zu: %s", i, st.msg);
+        assert_int_equal(im.width, 50);
+        assert_int_equal(im.height, 40);
+        assert_pixel(&im, 30, (uint32_t)c->top, 200, 100, 50, 0);
+        if (c->transparent)
+            assert_pixel(&im, 30, 20, 255, 255, 255, 0);
+        else
+            assert_pixel(&im, 30, 20, 10, 20, 30, 0);
+        if (c->left)
+            assert_pixel(&im, 3, 3, 255, 255, 255, 0);
+        image_fini(&im);
+    }
+}
+
+static bool is_true(void *ctx)
+{
+    return *(bool *)ctx;
+}
+
+/* Every format looks at the clock, and at who waits, while it decodes. */
+static void test_decoding_ends_early(void **state)
+{
+    struct image_limits late = {10 << 20, 1000000, 0, 0, .deadline = clock_now() - 1};
+    bool stop = true;
+    struct image_limits left = {10 << 20, 1000000, 0, 0, .stop = is_true, .ctx = &stop};
+    size_t sizes[5];
+    uint8_t *files[] = {picture_jpeg(&(struct picture_jpeg){120, 90, 3, false, 0}, &sizes[0]),
+                        picture_jpeg(&(struct picture_jpeg){120, 90, 3, true, 0}, &sizes[1]),
+                        picture_png(&(struct picture_png){50, 40, PNG_COLOR_TYPE_RGB, 8, false, {1}, -1}, &sizes[2]),
+                        picture_webp(&(struct picture_webp){50, 40, false, false, 0}, &sizes[3]),
+                        picture_gif(&(struct picture_gif){50, 40, 0, 0, false, false, false}, &sizes[4])};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(files); i++) {
+        struct image im;
+        assert_refused(image_decode(&im, files[i], sizes[i], &late), ST_RANGE, "too long");
+        assert_null(im.pixels);
+        stop = true;
+        assert_refused(image_decode(&im, files[i], sizes[i], &left), ST_CANCELLED, "nobody waits");
+        assert_null(im.pixels);
+        stop = false;
+        assert_int_equal(image_decode(&im, files[i], sizes[i], &left).code, ST_OK);
+        image_fini(&im);
+        free(files[i]);
+    }
+}
+
 static void test_what_is_no_picture(void **state)
 {
     struct image im;
     (void)state;
     assert_refused(image_decode(&im, NULL, 0, &limits), ST_INVALID, "empty");
-    assert_refused(image_decode(&im, (const uint8_t *)"GIF89a......", 12, &limits), ST_INVALID, "neither");
+    assert_refused(image_decode(&im, (const uint8_t *)"BM..........", 12, &limits), ST_INVALID, "not a JPEG");
+    assert_refused(image_decode(&im, (const uint8_t *)"GIF89a......", 12, &limits), ST_INVALID, "GIF");
+    assert_refused(image_decode(&im, (const uint8_t *)"RIFF\4\0\0\0WEBP", 12, &limits), ST_INVALID, "WebP");
     assert_refused(image_decode(&im, (const uint8_t *)"\xff\xd8\xff", 3, &limits), ST_INVALID, "JPEG");
     assert_refused(image_decode(&im, (const uint8_t *)"\x89PNG\r\n\x1a\n", 8, &limits), ST_INVALID, "PNG");
 }
@@ -181,12 +289,15 @@ static void test_too_many_bytes(void **state)
 /* Every cut of a good file: refused, never a crash or a picture. */
 static void test_truncated(void **state)
 {
-    size_t sizes[2];
+    size_t sizes[5];
     uint8_t *files[] = {
         picture_jpeg(&(struct picture_jpeg){120, 90, 3, false, 1}, &sizes[0]),
-        picture_png(&(struct picture_png){50, 40, PNG_COLOR_TYPE_RGB, 8, false, {1, 2, 3}, -1}, &sizes[1])};
+        picture_png(&(struct picture_png){50, 40, PNG_COLOR_TYPE_RGB, 8, false, {1, 2, 3}, -1}, &sizes[1]),
+        picture_webp(&(struct picture_webp){50, 40, false, true, 0}, &sizes[2]),
+        picture_webp(&(struct picture_webp){50, 40, true, false, 0}, &sizes[3]),
+        picture_gif(&(struct picture_gif){50, 400, 0, 0, true, false, false}, &sizes[4])};
     (void)state;
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < COUNT_OF(files); i++) {
         for (size_t n = 0; n + 24 < sizes[i]; n += 7) { /* what ends a file is not needed for its pixels */
             struct image im;
             uint8_t *exact = xmalloc(n ? n : 1); /* so that the sanitizer sees a read behind the end */
@@ -202,14 +313,17 @@ static void test_truncated(void **state)
 /* Any single wrong byte ends in a picture or in a refusal. */
 static void test_corrupt(void **state)
 {
-    size_t sizes[3];
+    size_t sizes[6];
     uint8_t *files[] = {picture_jpeg(&(struct picture_jpeg){60, 50, 3, false, 1}, &sizes[0]),
                         picture_jpeg(&(struct picture_jpeg){60, 50, 3, true, 0}, &sizes[1]),
-                        picture_png(&(struct picture_png){50, 40, PNG_COLOR_TYPE_PALETTE, 8, true, {1}, 0}, &sizes[2])};
+                        picture_png(&(struct picture_png){50, 40, PNG_COLOR_TYPE_PALETTE, 8, true, {1}, 0}, &sizes[2]),
+                        picture_webp(&(struct picture_webp){50, 40, false, true, 6}, &sizes[3]),
+                        picture_webp_animation(50, 40, &sizes[4]),
+                        picture_gif(&(struct picture_gif){50, 40, 1, 2, true, true, true}, &sizes[5])};
     struct rng rng;
     (void)state;
     rng_init(&rng, 1);
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < COUNT_OF(files); i++) {
         for (int k = 0; k < 2000; k++) {
             size_t at = rng_below(&rng, sizes[i]);
             uint8_t was = files[i][at];
@@ -335,6 +449,11 @@ int main(void)
         cmocka_unit_test(test_exif_turns_the_sides),
         cmocka_unit_test(test_exif_that_lies_about_itself),
         cmocka_unit_test(test_png_kinds),
+        cmocka_unit_test(test_webp_kinds),
+        cmocka_unit_test(test_webp_orientation),
+        cmocka_unit_test(test_webp_animation_shows_its_first_frame),
+        cmocka_unit_test(test_gif_kinds),
+        cmocka_unit_test(test_decoding_ends_early),
         cmocka_unit_test(test_what_is_no_picture),
         cmocka_unit_test(test_too_many_bytes),
         cmocka_unit_test(test_truncated),

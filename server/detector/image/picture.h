@@ -1,4 +1,4 @@
-/* picture.h - for the tests: JPEG and PNG files made on the spot by the libraries' own writers. */
+/* picture.h - for the tests: JPEG, PNG, WebP and GIF files made on the spot by the libraries' own writers. */
 #ifndef DETECTOR_PICTURE_H
 #define DETECTOR_PICTURE_H
 
@@ -9,8 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <gif_lib.h>
 #include <jpeglib.h>
 #include <png.h>
+#include <webp/encode.h>
+#include <webp/mux.h>
 
 struct picture_jpeg {
     int width, height;
@@ -122,6 +125,133 @@ static inline uint8_t *picture_png(const struct picture_png *p, size_t *size)
         png_write_row(png, row);
     png_write_end(png, info);
     png_destroy_write_struct(&png, &info);
+    free(row);
+    *size = out.size;
+    return (uint8_t *)buf_take(&out);
+}
+
+/* ---- WebP ---- */
+
+/* RGBA as picture_pixel() has it; the left half is transparent when asked for. */
+static inline uint8_t *picture_rgba(int width, int height, bool transparent)
+{
+    uint8_t *pixels = xcalloc((size_t)width * (size_t)height, 4);
+
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++) {
+            uint8_t *p = pixels + 4 * (y * width + x);
+            picture_pixel(p, x, y, width, height);
+            p[3] = transparent && x < width / 2 ? 0 : 255;
+        }
+    return pixels;
+}
+
+struct picture_webp {
+    int width, height;
+    bool lossless, transparent;
+    int orientation; /* EXIF; 0: none */
+};
+
+static inline uint8_t *picture_take_webp(WebPData data, size_t *size)
+{
+    uint8_t *file = xmalloc(data.size);
+
+    memcpy(file, data.bytes, data.size);
+    *size = data.size;
+    WebPFree((void *)data.bytes);
+    return file;
+}
+
+static inline uint8_t *picture_webp(const struct picture_webp *p, size_t *size)
+{
+    uint8_t exif[] = {'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, (uint8_t)p->orientation,
+                      0,   0,   0,  0, 0, 0, 0};
+    uint8_t *pixels = picture_rgba(p->width, p->height, p->transparent), *stream;
+    size_t n = p->lossless ? WebPEncodeLosslessRGBA(pixels, p->width, p->height, 4 * p->width, &stream)
+                           : WebPEncodeRGBA(pixels, p->width, p->height, 4 * p->width, 95, &stream);
+    WebPData image = {stream, n}, file;
+
+    free(pixels);
+    if (!p->orientation)
+        return picture_take_webp(image, size);
+    WebPMux *mux = WebPMuxNew();
+    WebPMuxSetImage(mux, &image, 1);
+    WebPMuxSetChunk(mux, "EXIF", &(WebPData){exif, sizeof exif}, 1);
+    WebPMuxAssemble(mux, &file);
+    WebPMuxDelete(mux);
+    WebPFree(stream);
+    return picture_take_webp(file, size);
+}
+
+/* Two frames; the first is the picture, the second black. */
+static inline uint8_t *picture_webp_animation(int width, int height, size_t *size)
+{
+    WebPAnimEncoder *encoder = WebPAnimEncoderNew(width, height, NULL);
+    uint8_t *pixels = picture_rgba(width, height, false);
+    WebPConfig config;
+    WebPData file;
+
+    WebPConfigInit(&config);
+    config.lossless = 1;
+    for (int i = 0; i < 2; i++) {
+        WebPPicture picture;
+        WebPPictureInit(&picture);
+        picture.use_argb = 1;
+        picture.width = width;
+        picture.height = height;
+        WebPPictureImportRGBA(&picture, pixels, 4 * width);
+        WebPAnimEncoderAdd(encoder, &picture, 100 * i, &config);
+        WebPPictureFree(&picture);
+        for (int k = 0; k < width * height * 4; k++)
+            pixels[k] = k % 4 == 3 ? 255 : 0;
+    }
+    WebPAnimEncoderAdd(encoder, NULL, 200, NULL);
+    WebPAnimEncoderAssemble(encoder, &file);
+    WebPAnimEncoderDelete(encoder);
+    free(pixels);
+    return picture_take_webp(file, size);
+}
+
+/* ---- GIF ---- */
+
+struct picture_gif {
+    int width, height; /* of the canvas */
+    int left, top;     /* of the picture, which goes to the canvas' lower right corner */
+    bool interlaced, transparent, two;
+};
+
+static inline int picture_gif_flush(GifFileType *gif, const GifByteType *data, int n)
+{
+    buf_add(gif->UserData, data, (size_t)n);
+    return n;
+}
+
+/* Colour 1 (10, 20, 30), but for colour 2 (200, 100, 50) in row 0; the second picture is of colour 3. */
+static inline uint8_t *picture_gif(const struct picture_gif *p, size_t *size)
+{
+    static const int starts[] = {0, 4, 2, 1}, steps[] = {8, 8, 4, 2};
+    GifColorType colors[4] = {{0, 0, 0}, {10, 20, 30}, {200, 100, 50}, {255, 0, 0}};
+    struct buf out = BUF_INIT((size_t)64 << 20);
+    int error, w = p->width - p->left, h = p->height - p->top;
+    GifFileType *gif = EGifOpen(&out, picture_gif_flush, &error);
+    ColorMapObject *map = GifMakeMapObject(4, colors);
+    GifByteType *row = xcalloc((size_t)w, 1);
+
+    EGifSetGifVersion(gif, true);
+    EGifPutScreenDesc(gif, p->width, p->height, 2, 0, map);
+    for (int i = 0; i < 1 + p->two; i++) {
+        GraphicsControlBlock control = {.TransparentColor = p->transparent ? 1 : NO_TRANSPARENT_COLOR};
+        GifByteType extension[4];
+        EGifPutExtension(gif, GRAPHICS_EXT_FUNC_CODE, (int)EGifGCBToExtension(&control, extension), extension);
+        EGifPutImageDesc(gif, p->left, p->top, w, h, p->interlaced, NULL);
+        for (int pass = 0; pass < (p->interlaced ? 4 : 1); pass++)
+            for (int y = p->interlaced ? starts[pass] : 0; y < h; y += p->interlaced ? steps[pass] : 1) {
+                memset(row, i ? 3 : y == 0 ? 2 : 1, (size_t)w);
+                EGifPutLine(gif, row, w);
+            }
+    }
+    EGifCloseFile(gif, &error);
+    GifFreeMapObject(map);
     free(row);
     *size = out.size;
     return (uint8_t *)buf_take(&out);

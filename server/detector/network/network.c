@@ -114,6 +114,13 @@ void network_drop_file(struct network *net)
     net->file = NULL;
 }
 
+void network_drop_parameters(struct network *net)
+{
+    free(net->block);
+    net->block = NULL;
+    memset(net->layers, 0, sizeof net->layers);
+}
+
 void network_free(struct network *net)
 {
     if (!net)

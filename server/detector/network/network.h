@@ -33,6 +33,9 @@ struct status network_set_ranges(struct network *net, struct ranges *ranges);
 /* Gives the file's memory back once no darknet engine is to be made any more. */
 void network_drop_file(struct network *net);
 
+/* The same for the weights, once every engine has its own packed copy: then only cfg is left for them to read. */
+void network_drop_parameters(struct network *net);
+
 /* The largest weights file that goes with any cfg. */
 #define NETWORK_MAX_FILE (20 + sizeof(float) * CFG_MAX_PARAMS)
 
