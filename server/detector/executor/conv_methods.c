@@ -1,5 +1,5 @@
 /* conv_methods.c - the list of methods. */
-#include "conv.h"
+#include "winograd.h"
 
 #include <stddef.h>
 
@@ -12,5 +12,14 @@ extern const struct conv_method conv_direct, conv_depthwise, conv_stem, conv_pla
 #define QUANTISED
 #endif
 
-const struct conv_method *const conv_methods[] = {&conv_stem, QUANTISED &conv_depthwise, &conv_direct, &conv_plain,
-                                                  NULL};
+const struct conv_method *const conv_methods[] = {
+    &conv_stem,
+    QUANTISED &conv_depthwise,
+    &conv_direct,
+    &conv_winograd2,
+    &conv_winograd4,
+    &conv_winograd2_s16,
+    &conv_winograd4_s16,
+    &conv_plain,
+    NULL,
+};

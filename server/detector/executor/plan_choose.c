@@ -7,6 +7,10 @@
 
 #define N_TIMED 2
 
+/* What a method has to save for each byte of weights that it keeps: 20 us a megabyte. Winograd's methods may take four
+ * times the memory of the next for little; and pods are small. */
+#define SECONDS_PER_BYTE 2e-11
+
 struct conv_spec plan_spec(const struct plan *p, const struct plan_step *s)
 {
     const struct cfg_layer *l = plan_layer(p, s->conv_layer);
@@ -76,7 +80,7 @@ static struct conv *fastest(const struct plan *p, const struct plan_step *s, con
 
     for (size_t i = 0; i < n; i++) {
         struct conv *c = candidates[i]->prepare(spec);
-        double seconds = n > 1 ? time_method(p, s, c, b) : 0;
+        double seconds = n > 1 ? time_method(p, s, c, b) + SECONDS_PER_BYTE * (double)c->weights_size : 0;
         if (!best || seconds < best_seconds) {
             struct conv *worse = best;
             best = c;
