@@ -8,8 +8,11 @@
 
 /* SIMD_BYTES: a vector's, 16, 32 (AVX2 and FMA) or 64 (AVX-512 F, BW, DQ and VL).
  * SIMD_VNNI: _mm256_dpbusd_avx_epi32() with 32, _mm512_dpbusd_epi32() with 64. */
-#ifdef BI_SIMDE /* the build defines them */
+#ifdef BI_SIMDE /* the build defines them for the variants; what else there is computes like the portable one */
 #include "base/simd_emulated.h"
+#ifndef SIMD_BYTES
+#define SIMD_BYTES 16
+#endif
 #else
 #ifdef __x86_64__
 #include <immintrin.h>
