@@ -102,7 +102,7 @@ struct status plan_choose(struct plan *p)
         struct plan_step *s = &p->steps[i];
         if (s->op != PLAN_CONV)
             continue;
-        const struct conv_method *candidates[8];
+        const struct conv_method *candidates[16];
         struct conv_spec spec = plan_spec(p, s);
         size_t n = find_candidates(&spec, candidates, COUNT_OF(candidates));
         if (n == 0) {
