@@ -77,9 +77,9 @@ static bool is_avx2(const char *core)
 
 static void check_core_fits(const char *core)
 {
-    if (nn_kernels_find("avx512"))
+    if (nn_kernels_find(ISA_AVX512))
         assert_true(is_avx512(core));
-    else if (nn_kernels_find("avx2"))
+    else if (nn_kernels_find(ISA_AVX2))
         assert_true(is_avx2(core));
     else
         assert_false(is_avx512(core) || is_avx2(core));
@@ -102,7 +102,7 @@ static void test_blas_threads_are_gone(void **state)
 static void test_a_choice_that_runs_stays(void **state)
 {
     (void)state;
-    if (!nn_kernels_find("avx2"))
+    if (!nn_kernels_find(ISA_AVX2))
         skip();
     struct seen s = start("Haswell", "1");
     assert_string_equal(s.core, "Haswell");
@@ -112,7 +112,7 @@ static void test_a_choice_that_runs_stays(void **state)
 static void test_a_choice_that_cannot_run_goes(void **state)
 {
     (void)state;
-    if (nn_kernels_find("avx512"))
+    if (nn_kernels_find(ISA_AVX512))
         skip();
     check_core_fits(start("SkylakeX", "1").core);
 }
