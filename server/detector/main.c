@@ -36,7 +36,8 @@ static const struct config_option options[] = {
     {"threshold", CONFIG_FLOAT, AT(threshold), "0", "lowest confidence reported; 0: each model's own", 0, 1, NULL},
     {"nms", CONFIG_FLOAT, AT(nms), "0.45", "of two boxes of a class that overlap more, the lesser is left out", 0.01, 1,
      NULL},
-    {"engine", CONFIG_ENUM, AT(engine), "auto", "what computes the networks", 0, 0, "auto|fp32|openblas|darknet"},
+    {"engine", CONFIG_ENUM, AT(engine), "auto", "what computes the networks", 0, 0,
+     "auto|fp32|int16|int8|openblas|darknet"},
     {"resize", CONFIG_ENUM, AT(resize), "plain",
      "from a picture to a network's input: plain stretches both sides, letterbox keeps them in proportion as darknet's "
      "own "

@@ -14,7 +14,7 @@ struct status served_engine_check(const char *name)
 {
     if (strcmp(name, "auto") == 0 || engine_kind_find(name))
         return status_ok();
-    return status_errorf(ST_INVALID, "engine \"%.40s\": auto, fp32, openblas or darknet is needed", name);
+    return status_errorf(ST_INVALID, "engine \"%.40s\": auto, fp32, int16, int8, openblas or darknet is needed", name);
 }
 
 /* The engine that config names, or with "auto" the fastest that computes this network right. */

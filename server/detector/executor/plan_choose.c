@@ -1,15 +1,16 @@
-/* plan_choose.c - the fastest method for each convolution: every candidate is prepared and timed on tensors like those
- * that it will see, one after the other, and only the best is kept. */
+/* plan_choose.c - the fastest method for each convolution, under a limit on memory: Winograd's weights take up to four
+ * times the plain ones. Every candidate is timed on tensors like those that it will see, but with few filters: the time
+ * goes with them nearly, and preparing all would take longer than a start may. */
+#include "cpu_clock.h"
 #include "plan.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#define N_TIMED 2
-
-/* What a method has to save for each byte of weights that it keeps: 20 us a megabyte. Winograd's methods may take four
- * times the memory of the next for little; and pods are small. */
-#define SECONDS_PER_BYTE 2e-11
+#define N_TIMED        2
+#define TIMED_FILTERS  64
+#define MAX_CANDIDATES 16
+#define MAX_EXTRA      ((size_t)48 << 20) /* bytes of weights beyond those of the smallest methods */
 
 struct conv_spec plan_spec(const struct plan *p, const struct plan_step *s)
 {
@@ -43,7 +44,8 @@ static void bind(const struct plan *p, const struct bench *b, int tensor, struct
     to->data = b->pool + p->tensors[t->root].offset + (t->root == tensor ? 0 : t->offset);
 }
 
-static double time_method(const struct plan *p, const struct plan_step *s, const struct conv *c, const struct bench *b)
+static double time_method(const struct plan *p, const struct plan_step *s, const struct conv *c, const struct bench *b,
+                          size_t n_filters)
 {
     struct tensor in, add, out;
     double best = INFINITY;
@@ -53,66 +55,126 @@ static double time_method(const struct plan *p, const struct plan_step *s, const
     bind(p, b, s->out, &out);
     if (s->add >= 0)
         bind(p, b, s->add, &add);
+    out.c = add.c = n_filters;
     for (int i = 0; i < N_TIMED; i++) {
-        int64_t start = clock_now();
+        double start = cpu_seconds();
         c->method->run(c, &(struct conv_io){&in, s->add < 0 ? NULL : &add, &out, scratch});
-        best = fmin(best, clock_seconds(start));
+        best = fmin(best, cpu_seconds() - start);
     }
     free(scratch);
     return best;
 }
 
-static size_t find_candidates(const struct conv_spec *spec, const struct conv_method **found, size_t max_n)
-{
-    size_t n = 0;
+/* ---- one convolution ---- */
 
+struct candidates {
+    const struct conv_method *methods[MAX_CANDIDATES];
+    double seconds[MAX_CANDIDATES];
+    size_t sizes[MAX_CANDIDATES]; /* bytes of weights */
+    size_t n, chosen;
+};
+
+static void find_candidates(struct candidates *c, const struct conv_spec *spec)
+{
+    c->n = 0;
     for (const struct conv_method *const *m = conv_methods; *m; m++)
-        if ((*m)->in_type == spec->in.type && (m[1] || n == 0) && (*m)->supports(spec) && n < max_n)
-            found[n++] = *m;
-    return n;
+        if ((*m)->in_type == spec->in.type && (m[1] || c->n == 0) && (*m)->supports(spec) && c->n < MAX_CANDIDATES)
+            c->methods[c->n++] = *m;
 }
 
-static struct conv *fastest(const struct plan *p, const struct plan_step *s, const struct conv_spec *spec,
-                            const struct conv_method *const *candidates, size_t n, const struct bench *b)
+/* Time and size of each, from a few of its filters. */
+static void measure(const struct plan *p, const struct plan_step *s, struct conv_spec spec, struct candidates *c,
+                    const struct bench *b)
 {
-    struct conv *best = NULL;
-    double best_seconds = INFINITY;
+    struct cfg_layer few = *spec.layer;
+    size_t n = spec.out.c < TIMED_FILTERS ? spec.out.c : TIMED_FILTERS;
+    double factor = (double)spec.out.c / (double)n;
 
-    for (size_t i = 0; i < n; i++) {
-        struct conv *c = candidates[i]->prepare(spec);
-        double seconds = n > 1 ? time_method(p, s, c, b) + SECONDS_PER_BYTE * (double)c->weights_size : 0;
-        if (!best || seconds < best_seconds) {
-            struct conv *worse = best;
-            best = c;
-            best_seconds = seconds;
-            c = worse;
-        }
-        if (c)
-            c->method->destroy(c);
+    spec.layer = &few;
+    few.out.c = spec.out.c = spec.add.c = n;
+    for (size_t i = 0; i < c->n; i++) {
+        struct conv *conv = c->methods[i]->prepare(&spec);
+        c->seconds[i] = factor * time_method(p, s, conv, b, n);
+        c->sizes[i] = (size_t)(factor * (double)conv->weights_size);
+        conv->method->destroy(conv);
     }
-    return best;
+    for (size_t i = 1; i < c->n; i++) /* to begin with, the smallest */
+        c->chosen = c->sizes[i] < c->sizes[c->chosen] ? i : c->chosen;
 }
 
-struct status plan_choose(struct plan *p)
+/* ---- all of them ---- */
+
+/* The change that saves most time for its memory, as far as that goes. False: there is none. */
+static bool improve(struct candidates *all, size_t n_steps, size_t *left)
+{
+    double best = 0;
+    size_t best_step = 0, best_i = 0;
+
+    for (size_t k = 0; k < n_steps; k++) {
+        const struct candidates *c = &all[k];
+        for (size_t i = 0; i < c->n; i++) {
+            double saved = c->seconds[c->chosen] - c->seconds[i];
+            size_t extra = c->sizes[i] > c->sizes[c->chosen] ? c->sizes[i] - c->sizes[c->chosen] : 0;
+            double worth = saved / ((double)extra + 4096);
+            if (i == c->chosen || saved <= 0 || extra > *left || worth <= best)
+                continue;
+            best = worth;
+            best_step = k;
+            best_i = i;
+        }
+    }
+    if (best <= 0)
+        return false;
+    struct candidates *c = &all[best_step];
+    *left += c->sizes[c->chosen];
+    *left -= c->sizes[best_i];
+    c->chosen = best_i;
+    return true;
+}
+
+static struct status measure_all(const struct plan *p, struct candidates *all)
 {
     struct bench b = {xaligned(p->pool_size, 1), p->pool_size};
     struct status st = status_ok();
 
     for (size_t i = 0; i < p->n_steps && !st.code; i++) {
+        const struct plan_step *s = &p->steps[i];
+        if (s->op != PLAN_CONV)
+            continue;
+        struct conv_spec spec = plan_spec(p, s);
+        find_candidates(&all[i], &spec);
+        if (all[i].n > 1)
+            measure(p, s, spec, &all[i], &b);
+        if (all[i].n == 0)
+            st = status_errorf(ST_INVALID, "layer %d: no convolution reads type %d here", s->conv_layer, spec.in.type);
+    }
+    free(b.pool);
+    return st;
+}
+
+static void prepare_all(struct plan *p, const struct candidates *all)
+{
+    for (size_t i = 0; i < p->n_steps; i++) {
         struct plan_step *s = &p->steps[i];
         if (s->op != PLAN_CONV)
             continue;
-        const struct conv_method *candidates[16];
         struct conv_spec spec = plan_spec(p, s);
-        size_t n = find_candidates(&spec, candidates, COUNT_OF(candidates));
-        if (n == 0) {
-            st = status_errorf(ST_INVALID, "layer %d: no convolution reads type %d here", s->conv_layer, spec.in.type);
-            break;
-        }
-        s->conv = fastest(p, s, &spec, candidates, n, &b);
+        s->conv = all[i].methods[all[i].chosen]->prepare(&spec);
         size_t scratch = s->conv->method->scratch_size(s->conv);
         p->scratch_size = scratch > p->scratch_size ? scratch : p->scratch_size;
     }
-    free(b.pool);
+}
+
+struct status plan_choose(struct plan *p)
+{
+    struct candidates *all = xcalloc(p->n_steps, sizeof *all);
+    size_t left = MAX_EXTRA;
+    struct status st = measure_all(p, all);
+
+    while (!st.code && improve(all, p->n_steps, &left))
+        ;
+    if (!st.code)
+        prepare_all(p, all);
+    free(all);
     return st;
 }

@@ -82,13 +82,23 @@ static void run_rows(struct plan_run *r, const struct plan_step *s, size_t y0, s
         r->layers->maxpool(out, in, l->size, l->stride, l->pad, y0, y1);
 }
 
-/* The same, cut where the output's ring begins anew. */
+/* Rows from y on until a ring begins anew. */
+static size_t ring_end(const struct tensor *t, size_t y, size_t end)
+{
+    size_t next = t->ring ? (y / t->ring + 1) * t->ring : end;
+    return next < end ? next : end;
+}
+
+/* The same, cut where a ring that has to lie in one piece begins anew: the output's, and a pointwise one's input's. */
 static void run_ring_rows(struct plan_run *r, const struct plan_step *s, size_t y0, size_t y1)
 {
-    size_t ring = r->tensors[s->out].ring;
+    const struct cfg_layer *l = plan_layer(r->plan, s->op == PLAN_CONV ? s->conv_layer : s->layer);
+    bool pointwise = l->size == 1 && l->stride == 1 && l->pad == 0;
 
     while (y0 < y1) {
-        size_t end = ring && y0 / ring != (y1 - 1) / ring ? (y0 / ring + 1) * ring : y1;
+        size_t end = ring_end(&r->tensors[s->out], y0, y1);
+        if (pointwise)
+            end = ring_end(&r->tensors[s->in], y0, end);
         run_rows(r, s, y0, end);
         y0 = end;
     }

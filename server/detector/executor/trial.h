@@ -7,7 +7,7 @@
 #define TRIAL_TOLERANCE 1e-4 /* largest |ours - darknet's| / max(1, |darknet's|) that passes in an exact engine */
 
 struct trial {
-    double forward_seconds; /* the best of a few */
+    double forward_seconds; /* the best of a few, of a core of one's own */
     double error;           /* as TRIAL_TOLERANCE; of engines that are not exact: the root mean square difference, over
                                that of darknet's outputs; 0 when there was nothing to compare with */
     bool compared;          /* false: darknet is not installed, only finite outputs were checked */
