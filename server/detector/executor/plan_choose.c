@@ -10,7 +10,7 @@
 #define N_TIMED        2
 #define TIMED_FILTERS  64
 #define MAX_CANDIDATES 16
-#define MAX_EXTRA      ((size_t)48 << 20) /* bytes of weights beyond those of the smallest methods */
+#define MAX_EXTRA      ((size_t)16 << 20) /* bytes of weights beyond those of the smallest methods */
 
 struct conv_spec plan_spec(const struct plan *p, const struct plan_step *s)
 {
