@@ -17,6 +17,7 @@
 #define MAX_METADATA_BYTES ((size_t)8192) /* foreign servers drop the whole connection over this */
 #define RETRY_MS           20             /* before the first retry; twice as long before each further one, up to */
 #define MAX_RETRY_MS       1000
+#define MAX_ABANDONED_MS   ((int64_t)20 * RPC_ABANDONED_MS)
 
 /* What an attempt needs of a call, worked out once. */
 struct request {
@@ -186,15 +187,24 @@ static bool attempt_start(struct attempt *a, const struct request *r, grpc_byte_
     return grpc_call_start_batch(a->call, ops, COUNT_OF(ops), &a->ended, NULL) == GRPC_CALL_OK;
 }
 
+/* Until the caller is asked again: asking a thousand callers that wait for long would cost more than their leaving. */
+static int64_t ask_after_ms(int64_t started)
+{
+    int64_t ms = (clock_now() - started) / CLOCK_MS / 4;
+
+    return ms < RPC_ABANDONED_MS ? RPC_ABANDONED_MS : ms > MAX_ABANDONED_MS ? MAX_ABANDONED_MS : ms;
+}
+
 /* Waits for the end, which a caller that is not wanted any more brings about. */
 static void attempt_wait(struct attempt *a, const struct rpc_options *options)
 {
     bool asks = options->abandoned != NULL;
+    int64_t started = clock_now();
     struct timespec until;
 
     for (;;) {
         if (asks)
-            until = clock_timespec(clock_after_ms(RPC_ABANDONED_MS));
+            until = clock_timespec(clock_after_ms(ask_after_ms(started)));
         if (!(asks ? sem_clockwait(&a->done, CLOCK_MONOTONIC, &until) : sem_wait(&a->done)))
             break;
         if (asks && errno == ETIMEDOUT && options->abandoned(options->abandoned_ctx)) {
@@ -237,30 +247,64 @@ static bool back_off(const struct request *r, int n)
     return !r->options->parent || !rpc_cancelled(r->options->parent);
 }
 
-struct status rpc_unary(struct rpc_client *c, const ProtobufCServiceDescriptor *service, const char *method,
-                        const void *in, const void **out, const struct rpc_options *options)
+/* Its own kind outside, because gRPC's header is not for others. */
+static grpc_byte_buffer *bytes_of(const struct rpc_message *m)
+{
+    return (grpc_byte_buffer *)m;
+}
+
+struct status rpc_message_new(struct rpc_message **out, const void *in)
+{
+    grpc_byte_buffer *packed = NULL;
+    struct status st = message_pack(&packed, in);
+
+    *out = (struct rpc_message *)packed;
+    return st;
+}
+
+size_t rpc_message_size(const struct rpc_message *m)
+{
+    return grpc_byte_buffer_length(bytes_of(m));
+}
+
+void rpc_message_free(struct rpc_message *m)
+{
+    if (m)
+        grpc_byte_buffer_destroy(bytes_of(m));
+}
+
+struct status rpc_unary_message(struct rpc_client *c, const ProtobufCServiceDescriptor *service, const char *method,
+                                struct rpc_message *in, const void **out, const struct rpc_options *options)
 {
     struct request r;
-    grpc_byte_buffer *packed = NULL;
     struct status st = request_init(&r, service, method, options);
+    bool again = !st.code;
 
     assert(options->arena);
     *out = NULL;
-    if (!st.code)
-        st = message_pack(&packed, in);
-    for (int n = 0; packed; n++) {
-        grpc_byte_buffer *copy = grpc_byte_buffer_copy(packed); /* of the references, not of the bytes */
+    for (int n = 0; again; n++) {
+        grpc_byte_buffer *copy = grpc_byte_buffer_copy(bytes_of(in)); /* of the references, not of the bytes */
 
         st = attempt(c, &r, copy, out);
         grpc_byte_buffer_destroy(copy);
-        if (st.code != ST_UNAVAILABLE || n >= options->retries || !back_off(&r, n))
-            break;
-    }
-    if (packed) {
-        grpc_byte_buffer_destroy(packed);
-        account_client(service->name, method, st.code);
+        again = st.code == ST_UNAVAILABLE && n < options->retries && back_off(&r, n);
+        if (!again)
+            account_client(service->name, method, st.code);
     }
     request_fini(&r);
+    return st;
+}
+
+struct status rpc_unary(struct rpc_client *c, const ProtobufCServiceDescriptor *service, const char *method,
+                        const void *in, const void **out, const struct rpc_options *options)
+{
+    struct rpc_message *message = NULL;
+    struct status st = rpc_message_new(&message, in);
+
+    *out = NULL;
+    if (!st.code)
+        st = rpc_unary_message(c, service, method, message, out, options);
+    rpc_message_free(message);
     return st;
 }
 

@@ -219,8 +219,9 @@ struct rpc_options {
     struct rpc_trailer *trailers; /* unary: those wanted of the answer, into the arena */
     size_t n_trailers;
 
-    /* Unary, NULL: none. Asked while the answer is awaited, at first after RPC_ABANDONED_MS and then as often: true when
-     * nobody wants the answer any more, which cancels the call: ST_CANCELLED. On the caller's thread. */
+    /* Unary, NULL: none. Asked while the answer is awaited, at first after RPC_ABANDONED_MS and then as often, in a long
+     * wait up to twenty times more seldom: true when nobody wants the answer any more, which cancels the call:
+     * ST_CANCELLED. On the caller's thread. */
     bool (*abandoned)(void *ctx);
     void *abandoned_ctx;
 };
@@ -229,6 +230,17 @@ struct rpc_options {
 /* method is "Classify". *out lives in options->arena. ST_UNIMPLEMENTED when the service has no such method. */
 struct status rpc_unary(struct rpc_client *c, const ProtobufCServiceDescriptor *service, const char *method,
                         const void *in, const void **out, const struct rpc_options *options);
+
+/* A message as it goes over the wire: for callers that give back what it was made of before a long wait, or send it
+ * more than once. Only read by calls. */
+struct rpc_message;
+struct status rpc_message_new(struct rpc_message **out, const void *in); /* ST_INTERNAL: a string of it is not UTF-8 */
+size_t rpc_message_size(const struct rpc_message *m);
+void rpc_message_free(struct rpc_message *m); /* NULL is fine */
+
+/* As rpc_unary(). */
+struct status rpc_unary_message(struct rpc_client *c, const ProtobufCServiceDescriptor *service, const char *method,
+                                struct rpc_message *in, const void **out, const struct rpc_options *options);
 
 /* Opens a stream; the returned call takes rpc_send(), rpc_recv(), rpc_wait(), rpc_wake() and rpc_cancel(). */
 struct status rpc_stream_open(struct rpc_call **out, struct rpc_client *c, const ProtobufCServiceDescriptor *service,
