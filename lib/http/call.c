@@ -1,6 +1,8 @@
 /* call.c - see call.h and the second half of http.h. */
 #include "http/call.h"
 
+#include "http/budget.h"
+
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -240,4 +242,22 @@ const char *http_body(const struct http_call *call, size_t *size)
     if (size)
         *size = call->body_size;
     return call->body ? call->body : "";
+}
+
+char *http_own_body(struct http_call *call, size_t *size)
+{
+    *size = call->body_size;
+    if (!call->body)
+        call->body = xcalloc(1, 1);
+    return call->body;
+}
+
+void http_drop_body(struct http_call *call, size_t kept)
+{
+    free(call->body);
+    call->body = NULL;
+    if (kept >= call->reserved)
+        return;
+    budget_give(call->bodies, call->reserved - kept);
+    call->reserved = kept;
 }

@@ -23,6 +23,7 @@ struct http_call {
     char *body; /* NUL-terminated, NULL: none */
     size_t body_size;
     size_t reserved; /* of the server's budget of bodies */
+    struct budget *bodies;
     struct arena arena;
     int64_t received;
 
@@ -60,11 +61,12 @@ void http_call_fail(struct http_call *call, const struct status *st);
 
 struct pool;
 
-/* At most n_running at once. n_threads: for those that are not light, 0: there are none, else n_running. */
-struct pool *pool_new(size_t n_running, size_t n_threads, size_t queue);
+/* At most n_running at once. n_threads: for those that are not light, 0: there are none, else n_running. max_wait_ms: of
+ * the wait for a turn, as it is to be expected; 0: any. */
+struct pool *pool_new(size_t n_running, size_t n_threads, size_t queue, int64_t max_wait_ms);
 
 /* Runs the call, on one of the threads or (a light one) here, and returns when it is done; false at once when the
- * queue is full. */
+ * queue is full or its turn would come too late. */
 bool pool_run(struct pool *p, struct http_call *call);
 
 /* No pool_run() may be under way. */

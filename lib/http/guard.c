@@ -32,7 +32,8 @@ struct guard {
     pthread_mutex_t mu;  /* guards all below */
     pthread_cond_t wake; /* the first connection, or the end */
     size_t n_open;
-    in_port_t port; /* in network order, 0: not known yet */
+    size_t n_wanted; /* connections that wait for a place and were not yet promised one */
+    in_port_t port;  /* in network order, 0: not known yet */
     bool stopping, no_idle;
     struct guarded *all;
 };
@@ -71,17 +72,21 @@ static bool is_connection_locked(const struct guard *g, int fd, struct sockaddr_
            own.sin_port == g->port && !getpeername(fd, (struct sockaddr *)peer, &peer_size);
 }
 
-static void look_at_locked(struct guard *g, int fd, bool idle_too)
+/* Idle ones are shut down while more are wanted, and all of them at the end. */
+static void look_at_locked(struct guard *g, int fd, size_t *n_connections, size_t *n_idle)
 {
     struct sockaddr_in peer = {0};
     struct guarded *c;
 
     if (!is_connection_locked(g, fd, &peer))
         return;
+    ++*n_connections;
     c = find_busy_locked(g, &peer);
-    if (c ? !c->cut && clock_now() > c->deadline : idle_too && is_idle(fd, g->no_idle ? 0 : IDLE_MS)) {
-        if (c)
-            c->cut = true;
+    if (c && !c->cut && clock_now() > c->deadline) {
+        c->cut = true;
+        shutdown(fd, SHUT_RDWR);
+    } else if (!c && (g->no_idle || *n_idle < g->n_wanted) && is_idle(fd, g->no_idle ? 0 : IDLE_MS)) {
+        ++*n_idle;
         shutdown(fd, SHUT_RDWR);
     }
 }
@@ -96,20 +101,25 @@ static bool any_overdue_locked(const struct guard *g)
     return false;
 }
 
+/* Of the connections that civetweb has taken in, those beyond the ones that have a place wait for one. */
 static void look_locked(struct guard *g)
 {
-    bool idle_too = g->no_idle || g->n_open == g->capacity;
+    bool full = g->n_open == g->capacity;
+    size_t n_connections = 0, n_idle = 0;
     struct dirent *e;
     DIR *d;
 
-    if (!g->port || (!idle_too && !any_overdue_locked(g)))
+    g->n_wanted = full ? g->n_wanted : 0;
+    if (!g->port || (!full && !g->no_idle && !any_overdue_locked(g)))
         return;
     d = opendir("/proc/self/fd");
     while (d && (e = readdir(d)))
         if (e->d_name[0] != '.')
-            look_at_locked(g, atoi(e->d_name), idle_too);
+            look_at_locked(g, atoi(e->d_name), &n_connections, &n_idle);
     if (d)
         closedir(d);
+    g->n_wanted = full && n_connections > g->n_open ? n_connections - g->n_open : 0;
+    g->n_wanted -= n_idle < g->n_wanted ? n_idle : g->n_wanted;
 }
 
 /* The descriptor of a busy connection, -1: not found. */
@@ -241,14 +251,15 @@ void guard_idle(struct guarded *c)
     pthread_mutex_unlock(&c->guard->mu);
 }
 
-size_t guard_count(struct guard *g)
+bool guard_keeps(struct guard *g)
 {
-    size_t n;
+    bool keeps;
 
     pthread_mutex_lock(&g->mu);
-    n = g->n_open;
+    keeps = !g->n_wanted;
+    g->n_wanted -= !keeps;
     pthread_mutex_unlock(&g->mu);
-    return n;
+    return keeps;
 }
 
 void guard_close_idle(struct guard *g)

@@ -35,11 +35,12 @@ void guard_limit(struct guarded *c, int64_t deadline);
  * every descriptor of the process. */
 bool guard_gone(struct guarded *c);
 
-/* Between requests: shut down when every place is taken and nothing has come for a second. */
+/* Between requests: shut down when nothing has come for a second and a connection waits because every place is taken. */
 void guard_idle(struct guarded *c);
 
-/* Connections that are open. */
-size_t guard_count(struct guard *g);
+/* Whether the connection may go on after the answer that is about to be given. False, once for each connection that waits
+ * for a place: this one has to make room. */
+bool guard_keeps(struct guard *g);
 
 /* Shuts every idle connection down, now and from now on. */
 void guard_close_idle(struct guard *g);

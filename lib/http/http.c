@@ -6,6 +6,8 @@
  * the first of two lengths, and would let a peer that drips its body hold a thread for ever (see guard.h). */
 #include "http/http.h"
 
+#include "base/tasks.h"
+#include "http/budget.h"
 #include "http/call.h"
 #include "http/guard.h"
 
@@ -28,17 +30,19 @@
 #define MIN_RATE    ((size_t)32)       /* bytes a millisecond, of bodies and answers */
 #define FIRST_ROOM  ((size_t)64 << 10) /* of a body, whatever its length says; then as much again as came */
 #define DRAIN_MS    25000              /* less than the 30 s that Kubernetes grants */
+#define OTHER_TASKS 64                 /* threads of the process that stand behind no connection */
+#define OTHER_FILES 128
 
 struct http_server {
     struct http_config config;
     struct mg_context *mg;
     struct pool *pool;
     struct guard *guard;
+    struct budget *bodies;
     struct sockaddr_in address;
     char host[256];
     atomic_bool draining, stopping, stopped;
     _Atomic size_t active; /* requests between their first look and the end of their answer */
-    _Atomic size_t body_bytes;
 };
 
 static _Thread_local char start_error[160]; /* civetweb's reason, on the thread that starts it */
@@ -118,22 +122,33 @@ static bool find_route(struct http_server *s, struct http_call *call, const stru
     return refuse(call, 405, "METHOD_NOT_ALLOWED", "this path does not take this method, see Allow");
 }
 
-/* Takes size bytes from the budget of all bodies. */
-static bool reserve(struct http_server *s, size_t size)
-{
-    size_t used = atomic_load(&s->body_bytes);
-
-    do {
-        if (size > s->config.max_bodies - used)
-            return false;
-    } while (!atomic_compare_exchange_weak(&s->body_bytes, &used, used + size));
-    return true;
-}
-
 /* When size bytes from or to a peer have to be through: the time limit, and what they take at MIN_RATE. */
 static int64_t transfer_deadline(const struct http_server *s, size_t size)
 {
     return clock_after_ms(s->config.timeout_ms + (int64_t)(size / MIN_RATE));
+}
+
+static bool reserve(struct http_server *s, struct http_call *call, size_t size)
+{
+    if (!budget_try(s->bodies, size))
+        return refuse(call, 503, "RESOURCE_EXHAUSTED", "too many bodies at once, try again");
+    call->reserved += size;
+    return true;
+}
+
+static bool given_up(void *call)
+{
+    return http_abandoned(call);
+}
+
+/* The place of all of the body, before any of it is read: until then it stays with the peer, whom TCP holds back. */
+static bool await_place(struct http_server *s, struct http_call *call, size_t length)
+{
+    if (!budget_wait(s->bodies, length, clock_after_ms(s->config.body_wait_ms), given_up, call))
+        return refuse(call, 503, "RESOURCE_EXHAUSTED", "too many bodies at once, try again");
+    call->reserved = length;
+    call->body = xrealloc(call->body, length + 1, 1);
+    return true;
 }
 
 /* Memory for more of the body. What a peer only announces costs nothing: few could else take all of the budget. */
@@ -143,9 +158,8 @@ static bool make_room(struct http_server *s, struct http_call *call, size_t leng
 
     if (more > length - call->body_size)
         more = length - call->body_size;
-    if (!reserve(s, more))
-        return refuse(call, 503, "RESOURCE_EXHAUSTED", "too many bodies at once, try again");
-    call->reserved += more;
+    if (!reserve(s, call, more))
+        return false;
     call->body = xrealloc(call->body, call->reserved + 1, 1);
     return true;
 }
@@ -156,6 +170,8 @@ static bool read_body(struct http_server *s, struct http_call *call, struct mg_c
 
     if (expect && strcasecmp(expect, "100-continue") != 0)
         return refuse(call, 417, "INVALID_ARGUMENT", "the only expectation is 100-continue");
+    if (s->config.body_wait_ms && !await_place(s, call, length))
+        return false;
     guard_limit(call->guarded, transfer_deadline(s, length));
     if (expect)
         mg_printf(conn, "HTTP/1.1 100 Continue\r\n\r\n");
@@ -230,7 +246,7 @@ static bool wants_keep_alive(const struct http_call *call, const struct mg_reque
 
 static bool may_keep_alive(struct http_server *s)
 {
-    return !atomic_load(&s->draining) && guard_count(s->guard) * 4 <= (size_t)s->config.connections * 3;
+    return !atomic_load(&s->draining) && guard_keeps(s->guard);
 }
 
 /* As headers tell it; until the thread's next call. */
@@ -347,12 +363,13 @@ static int begin_request(struct mg_connection *conn)
     http_call_init(&call, s->config.arena_limit);
     call.service = s->config.service;
     call.conn = conn;
+    call.bodies = s->bodies;
     call.guarded = mg_get_user_connection_data(conn);
     guard_busy(call.guarded, ri->remote_addr, ri->remote_port);
     if (take_request(s, &call, conn, &unread) && !pool_run(s->pool, &call))
         refuse(&call, 503, "RESOURCE_EXHAUSTED", "too many requests at once, try again");
     finish(s, &call, conn, unread, started);
-    atomic_fetch_sub(&s->body_bytes, call.reserved);
+    budget_give(s->bodies, call.reserved);
     int code = call.code;
     guard_idle(call.guarded);
     http_call_fini(&call);
@@ -413,9 +430,24 @@ static void set_defaults(struct http_config *c)
 {
     c->threads = c->threads ? c->threads : 4;
     c->connections = c->connections ? c->connections : 64;
+    c->queue = c->queue ? c->queue : c->threads * 4;
     c->timeout_ms = c->timeout_ms ? c->timeout_ms : 10000;
     c->arena_limit = c->arena_limit ? c->arena_limit : (size_t)4 << 20;
     c->max_bodies = c->max_bodies ? c->max_bodies : (size_t)256 << 20;
+}
+
+/* A connection costs a thread and a descriptor, and there may be fewer of both. */
+static void fit_connections(struct http_config *c)
+{
+    int64_t tasks = tasks_left() - OTHER_TASKS, files = files_allow(c->connections + OTHER_FILES) - OTHER_FILES;
+    int64_t most = tasks < files ? tasks : files;
+
+    most = most < 4 ? 4 : most;
+    if (c->connections <= most)
+        return;
+    log_warn("http_connections_limited", log_i("wanted", c->connections), log_i("granted", most),
+             log_s("by", tasks < files ? "limit of threads (pids.max, RLIMIT_NPROC)" : "RLIMIT_NOFILE"));
+    c->connections = most;
 }
 
 /* For handlers that are not light. */
@@ -479,6 +511,7 @@ struct status http_start(struct http_server **out, const struct http_config *con
 
     s->config = *config;
     set_defaults(&s->config);
+    fit_connections(&s->config);
     for (size_t i = 0; i < config->n_routes; i++)
         route_check(&config->routes[i]);
     s->address.sin_family = AF_INET;
@@ -489,7 +522,9 @@ struct status http_start(struct http_server **out, const struct http_config *con
     if (gethostname(s->host, sizeof s->host - 1) || !s->host[0])
         snprintf(s->host, sizeof s->host, "localhost");
     s->guard = guard_new((size_t)s->config.connections);
-    s->pool = pool_new((size_t)s->config.threads, n_handler_threads(&s->config), (size_t)s->config.threads * 4);
+    s->bodies = budget_new(s->config.max_bodies);
+    s->pool = pool_new((size_t)s->config.threads, n_handler_threads(&s->config), (size_t)s->config.queue,
+                       s->config.max_wait_ms);
     mg_init_library(0);
     s->mg = start_civetweb(s);
     if (!s->mg) {
@@ -507,6 +542,7 @@ out:
     if (s) {
         pool_free(s->pool);
         guard_free(s->guard);
+        budget_free(s->bodies);
     }
     free(s);
     return st;
@@ -561,6 +597,7 @@ void http_stop(struct http_server *s)
     pthread_join(waker, NULL);
     pool_free(s->pool);
     guard_free(s->guard);
+    budget_free(s->bodies);
     mg_exit_library();
     free(s);
 }

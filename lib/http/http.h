@@ -5,7 +5,8 @@
  *         {"GET", "/models/{task}", models_show, 0},
  *     };
  *
- * A handler runs on one of `threads` threads (a light one on its connection's, counted alike), may block, and either answers and returns OK or returns an error,
+ * A handler runs on one of `threads` threads (a light one on its connection's, counted alike), may block, and either
+ * answers and returns OK or returns an error,
  * which becomes {"code": HTTP status, "message": ..., "detail": CODE_NAME} with the HTTP status of http_status();
  * the message of a 500 is logged and not shown. Below http_config.plain_errors a protocol that is not ours says how
  * errors look: {"error": message}. The server itself answers
@@ -13,14 +14,17 @@
  *   405  wrong verbs, with Allow                  408  a body that stops coming
  *   411  a chunked body (its length is not known) 413  a body over the route's limit
  *   417  an Expect but 100-continue               431  over 63 lines of headers
- *   503  with Retry-After: more requests than threads and queue take, or stopping.
+ *   503  with Retry-After: more requests or bodies than `threads`, `queue`, `max_wait_ms` and `max_bodies` take, or
+ *        stopping.
  * HEAD is answered wherever GET is. Every answer carries X-Served-By (our host name, or what the handler sets),
  * X-Request-Id (the caller's, when it is 1-64 characters of [A-Za-z0-9_.-], else a new one), X-Content-Type-Options
  * and a Content-Length, is logged as one line and shown to the observer below. A body is read before the handler is
  * called and without occupying its thread, so that slow peers cost a connection and no handler.
  *
- * A connection costs one of civetweb's threads (100 KiB of stack) for as long as it is open. So it is kept alive
- * only while at most three quarters of `connections` are in use, and an idle one is closed when all are.
+ * A connection costs one of civetweb's threads (100 KiB of stack) for as long as it is open. When a further one waits because
+ * `connections` are in use, an idle one is closed, and where there is none one ends with its next answer. Where the
+ * process may have fewer threads (pids.max, RLIMIT_NPROC) or files (RLIMIT_NOFILE, which is raised as far as it goes),
+ * there are fewer connections, and the log says so.
  * IPv4 only and no TLS: Debian's civetweb is built without IPv6, and what stands before this server does TLS. */
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
@@ -48,15 +52,23 @@ struct http_route {
 struct http_config {
     const char *listen;              /* IPv4 address, "127.0.0.1" or "0.0.0.0" */
     int64_t port;                    /* 0: any free one, see http_port() */
-    int64_t threads;                 /* handlers at once; 0: 4. Four times as many requests may wait for one */
+    int64_t threads;                 /* handlers at once; 0: 4 */
+    int64_t queue;                   /* requests that may wait for one; 0: four times as many */
+    int64_t max_wait_ms;             /* a request whose turn would come later is refused at once; 0: none is */
     int64_t connections;             /* open at once; 0: 64. Further ones wait in the kernel's queue */
     int64_t timeout_ms;              /* for a silent peer; 0: 10 s. Keep-alive ends after half of it */
     const struct http_route *routes; /* borrowed for the server's life */
     size_t n_routes;
     void *service;      /* http_service(call) */
     size_t arena_limit; /* bytes a handler may take from http_arena(); 0: 4 MiB */
-    size_t max_bodies;  /* bytes of all bodies in memory, over it 503; 0: 256 MiB */
-    bool quiet;         /* no access log line for answers below 400 (probes, metrics) */
+    size_t max_bodies;  /* bytes of all bodies in memory; 0: 256 MiB */
+
+    /* 0: a body that does not fit there any more gets 503. Else it waits so long for its turn, the first first, and is not
+     * read until then: TCP holds the peer back. The place is taken for all that a peer announces, so that this is for
+     * peers that one trusts. */
+    int64_t body_wait_ms;
+
+    bool quiet; /* no access log line for answers below 400 (probes, metrics) */
 
     const char *plain_errors; /* a path such as "/v2": errors at it and below are {"error": message}; NULL: nowhere */
 
@@ -96,6 +108,13 @@ bool http_abandoned(const struct http_call *call);
 
 /* The whole body, already read and NUL-terminated; "" when there is none. */
 const char *http_body(const struct http_call *call, size_t *size);
+
+/* The same, to be changed in place. */
+char *http_own_body(struct http_call *call, size_t *size);
+
+/* Gives the memory of the body back before a long wait; http_body() and http_own_body() are over. kept: bytes that the
+ * handler has made of it and holds; they count as the body did. */
+void http_drop_body(struct http_call *call, size_t kept);
 
 /* Before http_reply(): an extra header of the answer. Values with control characters are dropped. */
 void http_set_header(struct http_call *call, const char *name, const char *value);

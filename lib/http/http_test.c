@@ -15,7 +15,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define ANSWER_MAX ((size_t)1 << 20)
@@ -563,25 +566,115 @@ static void test_idle_connections_make_room(void **state)
     http_stop(s);
 }
 
-static void test_keep_alive_is_not_granted_when_places_run_short(void **state)
+/* The answer on a connection that is kept; false: it said that it ends. */
+static bool ask_again(int fd)
+{
+    char *a;
+    bool kept;
+
+    put(fd, "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+    a = read_one(fd);
+    kept = strstr(a, "Connection: keep-alive") != NULL;
+    free(a);
+    return kept;
+}
+
+/* All places are in use by connections that are never idle for long: none ends before another one waits, then one does. */
+static void test_a_busy_connection_ends_only_for_one_that_waits(void **state)
 {
     struct service service = {0};
     struct http_server *s = server_of(&service, 2, 4, 2000);
-    int fds[4];
+    int fds[4], late, ended = -1;
 
     (void)state;
-    for (int i = 0; i < 4; i++) {
-        char *a;
-
-        fds[i] = dial(s);
-        put(fds[i], "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
-        a = read_one(fds[i]);
-        assert_non_null(strstr(a, i < 3 ? "Connection: keep-alive" : "Connection: close"));
-        free(a);
-    }
     for (int i = 0; i < 4; i++)
-        close(fds[i]);
+        fds[i] = dial(s);
+    for (int i = 0; i < 40; i++)
+        assert_true(ask_again(fds[i % 4]));
+    late = dial(s);
+    put(late, "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (int i = 0; ended < 0 && i < 100000; i++)
+        ended = ask_again(fds[i % 4]) ? -1 : i % 4;
+    assert_true(ended >= 0);
+    close(fds[ended]);
+    char *a = read_one(late);
+    assert_non_null(strstr(a, "HTTP/1.1 200 "));
+    free(a);
+    for (int i = 0; i < 4; i++)
+        assert_true(i == ended || ask_again(fds[i]));
+    close(late);
+    for (int i = 0; i < 4; i++)
+        if (i != ended)
+            close(fds[i]);
     http_stop(s);
+}
+
+/* Bodies that do not fit are not read until they do, and then in the order in which they came. */
+static void test_bodies_wait_for_their_place(void **state)
+{
+    struct service service = {0};
+    struct http_config config = {.listen = "127.0.0.1",
+                                 .connections = 16,
+                                 .routes = routes,
+                                 .n_routes = COUNT_OF(routes),
+                                 .max_bodies = 1000,
+                                 .body_wait_ms = 20000,
+                                 .service = &service,
+                                 .quiet = true};
+    struct http_server *s;
+    int first, second, large;
+    char *a;
+
+    (void)state;
+    assert_int_equal(http_start(&s, &config).code, ST_OK);
+    first = dial(s);
+    put(first, "POST /echo HTTP/1.1\r\n" CLOSE "Content-Length: 800\r\nExpect: 100-continue\r\n\r\n");
+    a = read_one(first);
+    assert_memory_equal(a, "HTTP/1.1 100 ", 13);
+    free(a);
+    second = dial(s);
+    put(second, "POST /echo HTTP/1.1\r\n" CLOSE "Content-Length: 300\r\nExpect: 100-continue\r\n\r\n");
+    large = dial(s); /* it would never fit */
+    put(large, "POST /echo HTTP/1.1\r\n" CLOSE "Content-Length: 1001\r\nExpect: 100-continue\r\n\r\n");
+    a = read_all(large);
+    assert_memory_equal(a, "HTTP/1.1 503 ", 13);
+    free(a);
+    char byte;
+    assert_int_equal(recv(second, &byte, 1, MSG_DONTWAIT), -1);
+    for (int i = 0; i < 8; i++)
+        put(first,
+            "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789");
+    a = read_all(first);
+    assert_memory_equal(a, "HTTP/1.1 200 ", 13);
+    free(a);
+    a = read_one(second);
+    assert_memory_equal(a, "HTTP/1.1 100 ", 13);
+    free(a);
+    close(second);
+    http_stop(s);
+}
+
+/* In a process of its own, whose limit it lowers. */
+static void test_connections_follow_the_limit_of_files(void **state)
+{
+    pid_t child = fork();
+    int told;
+
+    (void)state;
+    if (!child) {
+        const struct rlimit few = {200, 200};
+        struct http_config config = {
+            .listen = "127.0.0.1", .connections = 1000, .routes = routes, .n_routes = COUNT_OF(routes), .quiet = true};
+        struct http_server *s;
+        struct stat task;
+
+        log_init("http_test", "error");
+        if (setrlimit(RLIMIT_NOFILE, &few) || http_start(&s, &config).code || stat("/proc/self/task", &task))
+            _exit(1);
+        _exit(task.st_nlink < 200 ? 0 : 2);
+    }
+    assert_int_equal(waitpid(child, &told, 0), child);
+    assert_int_equal(told, 0);
 }
 
 static void test_draining_answers_end_their_connection(void **state)
@@ -674,7 +767,9 @@ int main(void)
         cmocka_unit_test(test_a_body_that_drips_is_ended),
         cmocka_unit_test(test_bodies_that_are_only_announced_take_no_room),
         cmocka_unit_test(test_idle_connections_make_room),
-        cmocka_unit_test(test_keep_alive_is_not_granted_when_places_run_short),
+        cmocka_unit_test(test_a_busy_connection_ends_only_for_one_that_waits),
+        cmocka_unit_test(test_bodies_wait_for_their_place),
+        cmocka_unit_test(test_connections_follow_the_limit_of_files),
         cmocka_unit_test(test_draining_answers_end_their_connection),
         cmocka_unit_test(test_stop_finishes_what_is_in_flight),
         cmocka_unit_test(test_taken_port_and_bad_address_are_told),

@@ -16,12 +16,14 @@ struct queue {
 struct pool {
     size_t max_running, n_threads;
     size_t limit; /* of calls that wait */
+    int64_t max_wait_ms;
     pthread_t *threads;
     pthread_mutex_t mu; /* guards all below */
     pthread_cond_t wake;
     struct queue waiting; /* for their turn */
     struct queue ready;   /* whose turn has come, for one of the threads */
     size_t n_waiting, n_running;
+    int64_t mean_ns; /* of a handler, of late */
     bool stopping;
 };
 
@@ -63,8 +65,11 @@ static void dispatch_locked(struct pool *p)
 
 static void run(struct pool *p, struct http_call *call)
 {
+    int64_t started = clock_now();
+
     http_call_run(call);
     pthread_mutex_lock(&p->mu);
+    p->mean_ns += (clock_now() - started - p->mean_ns) / 8;
     p->n_running--;
     dispatch_locked(p);
     pthread_mutex_unlock(&p->mu);
@@ -94,11 +99,11 @@ static void *pool_thread(void *arg)
     return NULL;
 }
 
-struct pool *pool_new(size_t n_running, size_t n_threads, size_t queue)
+struct pool *pool_new(size_t n_running, size_t n_threads, size_t queue, int64_t max_wait_ms)
 {
     struct pool *p = xcalloc(1, sizeof *p);
 
-    *p = (struct pool){.max_running = n_running, .n_threads = n_threads, .limit = queue};
+    *p = (struct pool){.max_running = n_running, .n_threads = n_threads, .limit = queue, .max_wait_ms = max_wait_ms};
     p->waiting.last = &p->waiting.first;
     p->ready.last = &p->ready.first;
     pthread_mutex_init(&p->mu, NULL);
@@ -109,12 +114,22 @@ struct pool *pool_new(size_t n_running, size_t n_threads, size_t queue)
     return p;
 }
 
+/* Whether one more may come: it runs at once, or there is room and its turn will come in time. */
+static bool has_room_locked(const struct pool *p)
+{
+    int64_t turns = (int64_t)(p->n_waiting / p->max_running) + 1;
+
+    if (p->n_running < p->max_running)
+        return true;
+    return p->n_waiting < p->limit && (!p->max_wait_ms || turns * p->mean_ns / CLOCK_MS <= p->max_wait_ms);
+}
+
 bool pool_run(struct pool *p, struct http_call *call)
 {
     bool room;
 
     pthread_mutex_lock(&p->mu);
-    room = p->n_waiting < p->limit || p->n_running < p->max_running;
+    room = has_room_locked(p);
     if (room) {
         push(&p->waiting, call);
         p->n_waiting++;
