@@ -10,7 +10,8 @@
 /* Bytes that this text decodes to at most. */
 #define BASE64_DECODED_MAX(size) ((size) / 4 * 3)
 
-/* out: BASE64_DECODED_MAX(size) bytes, at least 1. ST_INVALID tells where the text is wrong. */
+/* out: BASE64_DECODED_MAX(size) bytes, at least 1; it may be where the text is. ST_INVALID tells where the text is wrong;
+ * out is undefined then. */
 struct status base64_decode(const char *text, size_t size, uint8_t *out, size_t *out_size);
 
 #endif

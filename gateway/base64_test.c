@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <string.h>
 
 static void test_vectors_of_the_rfc(void **state)
@@ -47,6 +48,27 @@ static void test_every_length_comes_back(void **state)
         assert_int_equal(base64_decode(text, (size_t)length, out, &n).code, ST_OK);
         assert_int_equal(n, size);
         assert_memory_equal(out, bytes, size);
+        assert_int_equal(base64_decode(text, (size_t)length, (uint8_t *)text, &n).code, ST_OK); /* in place */
+        assert_int_equal(n, size);
+        assert_memory_equal(text, bytes, size);
+    }
+}
+
+/* What is wrong is told where it stands, in place too, in a group in the middle as in the last one. */
+static void test_the_place_of_an_error_is_told(void **state)
+{
+    static const size_t places[] = {0, 3, 5, 9, 11};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(places); i++) {
+        char text[] = "Zm9vYmFyZm9v", want[40];
+        size_t n;
+
+        text[places[i]] = '%';
+        snprintf(want, sizeof want, "not base64: character %zu", places[i] + 1);
+        struct status st = base64_decode(text, 12, (uint8_t *)text, &n);
+        assert_int_equal(st.code, ST_INVALID);
+        assert_string_equal(st.msg, want);
     }
 }
 
@@ -71,6 +93,7 @@ int main(void)
         cmocka_unit_test(test_vectors_of_the_rfc),
         cmocka_unit_test(test_every_length_comes_back),
         cmocka_unit_test(test_anything_else_is_refused),
+        cmocka_unit_test(test_the_place_of_an_error_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,59 +1,15 @@
-/* detect.c - POST /api/object_detection: a picture in base64 to the objects in it, through DetectService. */
-#include "base64.h"
+/* detect.c - POST /api/object_detection: a picture to the objects in it, and GET /api/detectors: the models that find
+ * them; through DetectService. */
 #include "bloginfer/v1/detect.pb-c.h"
 #include "gateway.h"
 #include "json.h"
+#include "picture.h"
 
-#include <string.h>
-
-#define MAX_ID       256
-#define MAX_DATA_URL 64 /* "data:image/jpeg;base64," and the like */
+#define FORM_ROOM 8192 /* of a body, for what is not the picture */
 
 size_t detect_max_body(int64_t max_image_bytes)
 {
-    return (size_t)max_image_bytes / 3 * 4 + 8192;
-}
-
-/* Behind "data:...;base64,", which browsers put before it. */
-static const char *skip_data_url(const char *text)
-{
-    static const char mark[] = ";base64,";
-    const char *at = strncmp(text, "data:", 5) ? NULL : strstr(text, mark);
-
-    return at && at - text < MAX_DATA_URL ? at + sizeof mark - 1 : text;
-}
-
-static struct status too_large(struct http_call *call)
-{
-    http_reply_error(call, 413, "\"image\" is over the limit of this gateway", "RESOURCE_EXHAUSTED");
-    return status_ok();
-}
-
-/* The picture of the request, decoded into the arena of the call; none when there is an answer already. */
-static struct status read_image(struct http_call *call, const json_t *in, ProtobufCBinaryData *image)
-{
-    struct gateway *g = http_service(call);
-    const char *text;
-    struct status st = json_text(in, "image", SIZE_MAX, true, &text);
-    size_t size;
-
-    if (st.code)
-        return st;
-    text = skip_data_url(text);
-    size = strlen(text);
-    if (!size)
-        return status_errorf(ST_INVALID, "\"image\" is empty");
-    if (BASE64_DECODED_MAX(size) > (size_t)g->max_image_bytes + 2)
-        return too_large(call);
-    image->data = arena_alloc(http_arena(call), BASE64_DECODED_MAX(size) + 1);
-    if (!image->data)
-        return status_errorf(ST_EXHAUSTED, "\"image\" does not fit in memory");
-    st = base64_decode(text, size, image->data, &image->len);
-    if (!st.code && image->len > (size_t)g->max_image_bytes) {
-        image->len = 0;
-        return too_large(call);
-    }
-    return status_prefix(st, "\"image\"");
+    return ((size_t)max_image_bytes + 2) / 3 * 4 + FORM_ROOM;
 }
 
 static json_t *objects_json(const Bloginfer__V1__DetectResponse *rep)
@@ -74,43 +30,90 @@ static json_t *objects_json(const Bloginfer__V1__DetectResponse *rep)
     return objects;
 }
 
-static void detect(struct http_call *call, Bloginfer__V1__DetectRequest *req)
+static json_t *ms(uint64_t us)
 {
+    return json_rounded((double)us / 1e3, 3);
+}
+
+/* What an answer has besides the objects when it was asked for. */
+static void add_timing(json_t *answer, const Bloginfer__V1__DetectResponse *rep)
+{
+    static const Bloginfer__V1__DetectTiming none = BLOGINFER__V1__DETECT_TIMING__INIT;
+    const Bloginfer__V1__DetectTiming *t = rep->timing ? rep->timing : &none;
+
+    json_object_set_new(answer, "model", json_string(rep->model));
+    json_object_set_new(
+        answer, "size",
+        json_pack("{s:I, s:I}", "height", (json_int_t)rep->image_height, "width", (json_int_t)rep->image_width));
+    json_object_set_new(answer, "timing_ms",
+                        json_pack("{s:o, s:o, s:o, s:o, s:o}", "queue", ms(t->queue_us), "decode", ms(t->decode_us),
+                                  "resize", ms(t->resize_us), "forward", ms(t->forward_us), "boxes", ms(t->boxes_us)));
+}
+
+/* Of a request that waits for its turn in the detector only the message is left here. */
+static struct status detect(struct http_call *call, const struct picture *p)
+{
+    Bloginfer__V1__DetectRequest req = BLOGINFER__V1__DETECT_REQUEST__INIT;
     struct gateway *g = http_service(call);
+    struct rpc_message *message;
     const void *out;
 
-    if (backend_call(&g->detector, call, g->deadline_ms, &bloginfer__v1__detect_service__descriptor, "Detect", req,
-                     &out))
-        json_reply(call, 200, json_pack("{s:s, s:o}", "id", req->id, "objects", objects_json(out)));
+    req.id = (char *)p->id;
+    req.model = (char *)(p->model ? p->model : "");
+    req.threshold = (float)p->threshold;
+    req.want_timing = p->timing;
+    req.image = (ProtobufCBinaryData){p->size, p->data};
+    struct status st = rpc_message_new(&message, &req);
+    if (st.code)
+        return st;
+    http_drop_body(call, rpc_message_size(message));
+    if (backend_call_message(&g->detector, call, g->deadline_ms, &bloginfer__v1__detect_service__descriptor, "Detect",
+                             message, &out)) {
+        json_t *answer = json_pack("{s:s, s:o}", "id", p->id, "objects", objects_json(out));
+
+        if (p->timing)
+            add_timing(answer, out);
+        json_reply(call, 200, answer);
+    }
+    rpc_message_free(message);
+    return st;
 }
 
 struct status detect_post(struct http_call *call)
 {
-    Bloginfer__V1__DetectRequest req = BLOGINFER__V1__DETECT_REQUEST__INIT;
-    const char *body, *id;
-    double threshold = 0;
-    json_t *in = NULL;
-    struct status st;
-    size_t size;
+    struct gateway *g = http_service(call);
+    struct picture p;
+    struct status st = picture_read(call, (size_t)g->max_image_bytes, &p);
 
-    body = http_body(call, &size);
-    st = json_parse(body, size, &in);
-    if (!st.code)
-        st = json_text(in, "id", MAX_ID, true, &id);
-    if (!st.code)
-        st = json_number(in, "threshold", 0.001, 1, 0, &threshold);
-    if (!st.code)
-        st = read_image(call, in, &req.image);
-    if (!st.code && req.image.len) {
-        req.id = arena_strdup(http_arena(call), id);
-        req.threshold = (float)threshold;
-        json_decref(in); /* a picture more of memory, before the long wait */
-        in = NULL;
-        if (req.id)
-            detect(call, &req);
-        else
-            st = status_errorf(ST_EXHAUSTED, "\"id\" does not fit in memory");
-    }
-    json_decref(in);
-    return st;
+    return st.code || !p.data ? st : detect(call, &p);
+}
+
+static json_t *detector_json(const Bloginfer__V1__DescribeDetectorResponse *m)
+{
+    return json_pack("{s:s, s:b, s:b, s:s, s:s, s:o, s:{s:I, s:I}, s:I, s:s, s:o, s:s, s:s, s:s, s:I}", "model",
+                     m->model, "default", m->is_default, "ready", m->ready, "engine", m->engine, "precision",
+                     m->precision, "threshold", json_rounded((double)m->default_threshold, 4), "input", "height",
+                     (json_int_t)m->input_height, "width", (json_int_t)m->input_width, "classes",
+                     (json_int_t)m->n_labels, "resize", m->resize, "forward_ms", json_rounded((double)m->forward_ms, 3),
+                     "description", m->description, "problem", m->problem, "sha256", m->weights_sha256, "loaded_at_ms",
+                     (json_int_t)m->loaded_at_ms);
+}
+
+struct status detectors_get(struct http_call *call)
+{
+    static const Bloginfer__V1__ListDetectorsRequest req = BLOGINFER__V1__LIST_DETECTORS_REQUEST__INIT;
+    struct gateway *g = http_service(call);
+    const Bloginfer__V1__ListDetectorsResponse *rep;
+    json_t *models;
+    const void *out;
+
+    if (!backend_call(&g->detector, call, g->deadline_ms, &bloginfer__v1__detect_service__descriptor, "ListDetectors",
+                      &req, &out))
+        return status_ok();
+    rep = out;
+    models = json_array();
+    for (size_t i = 0; i < rep->n_models; i++)
+        json_array_append_new(models, detector_json(rep->models[i]));
+    json_reply(call, 200, json_pack("{s:o}", "detectors", models));
+    return status_ok();
 }

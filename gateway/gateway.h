@@ -26,10 +26,16 @@ http_handler predict_post;
 /* POST /explain {"text", "task"?, "version"?, "max_ngrams"?} -> ExplainResponse (classify.proto) as JSON */
 http_handler explain_post;
 
-/* POST /api/object_detection {"id", "image": base64, "threshold"?} ->
- * {"id", "objects": [{"label", "accuracy", "rectangle": {"height", "left", "top", "width"}}]} */
+/* POST /api/object_detection {"id", "image": base64, "threshold"?, "model"?, "timing"?} ->
+ * {"id", "objects": [{"label", "accuracy", "rectangle": {"height", "left", "top", "width"}}]}, and with timing also
+ * "model", "size": {"height", "width"} and "timing_ms": {"queue", "decode", "resize", "forward", "boxes"}. The same by
+ * multipart/form-data with the file as part "image", or with the file as body and the rest in the query; see
+ * picture.h. */
 http_handler detect_post;
 size_t detect_max_body(int64_t max_image_bytes);
+
+/* GET /api/detectors -> {"detectors": [{"model", "default", "ready", "engine", "precision", "threshold", ...}]} */
+http_handler detectors_get;
 
 http_handler status_healthz; /* GET /healthz: the process lives */
 http_handler status_readyz;  /* GET /readyz: inference or the detector is reachable, and it does not stop */

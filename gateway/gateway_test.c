@@ -28,8 +28,10 @@ static atomic_bool hang;
 static atomic_int n_hanging, n_cancelled;              /* calls that hang; whose end was seen */
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER; /* guards what the backends saw */
 static char seen_text[64], seen_task[64], seen_id[64];
+static char seen_model[64], seen_name[64]; /* the model and the id of a picture */
 static size_t seen_image;
 static float seen_threshold;
+static atomic_int n_refusals; /* pictures for which there will be no room yet */
 
 static struct status answer(struct rpc_call *call)
 {
@@ -102,7 +104,24 @@ static struct status detect(struct rpc_call *call, const void *in, void *out)
     pthread_mutex_lock(&mu);
     seen_image = req->image.len;
     seen_threshold = req->threshold;
+    snprintf(seen_model, sizeof seen_model, "%s", req->model);
+    snprintf(seen_name, sizeof seen_name, "%s", req->id);
     pthread_mutex_unlock(&mu);
+    if (atomic_load(&n_refusals) > 0) {
+        atomic_fetch_sub(&n_refusals, 1);
+        rpc_set_trailer(call, "grpc-retry-pushback-ms", "1200");
+        return status_errorf(ST_EXHAUSTED, "full");
+    }
+    if (req->want_timing) {
+        Bloginfer__V1__DetectTiming *timing = arena_alloc(rpc_arena(call), sizeof *timing);
+
+        bloginfer__v1__detect_timing__init(timing);
+        timing->queue_us = 1500;
+        rep->timing = timing;
+        rep->model = "tiny";
+        rep->image_width = 640;
+        rep->image_height = 480;
+    }
     bloginfer__v1__box__init(box);
     box->left = 1.5F;
     box->top = 2;
@@ -157,7 +176,22 @@ static struct status detect_stream(struct rpc_call *call, const void *in)
 
 static struct status list_detectors(struct rpc_call *call, const void *in, void *out)
 {
-    (void)in, (void)out;
+    Bloginfer__V1__DescribeDetectorResponse **models = arena_alloc(rpc_arena(call), sizeof *models);
+    Bloginfer__V1__DescribeDetectorResponse *one = arena_alloc(rpc_arena(call), sizeof *one);
+    Bloginfer__V1__ListDetectorsResponse *rep = out;
+
+    (void)in;
+    bloginfer__v1__describe_detector_response__init(one);
+    one->model = "tiny";
+    one->engine = "fp32";
+    one->precision = "fp32";
+    one->default_threshold = 0.15F;
+    one->input_width = 416;
+    one->input_height = 416;
+    one->ready = one->is_default = true;
+    models[0] = one;
+    rep->models = models;
+    rep->n_models = 1;
     return answer(call);
 }
 
@@ -180,6 +214,7 @@ static struct http_route routes[] = {
     {"POST", "/predict", predict_post, PREDICT_MAX_BODY, .light = true},
     {"POST", "/explain", explain_post, PREDICT_MAX_BODY},
     {"POST", "/api/object_detection", detect_post, 1 << 16},
+    {"GET", "/api/detectors", detectors_get, 0},
     {"GET", "/api/status", status_show, 0},
     {"GET", "/healthz", status_healthz, 0},
     {"GET", "/readyz", status_readyz, 0},
@@ -308,6 +343,170 @@ static void test_detect(void **state)
     post("/api/object_detection", "{\"id\": \"2\", \"image\": \"data:image/png;base64,Zm9v\"}", "HTTP/1.1 200 ", "dog");
     assert_seen_image(3, 0);
     post("/api/object_detection", "\"{\\\"id\\\": \\\"3\\\", \\\"image\\\": \\\"Zm9v\\\"}\"", "HTTP/1.1 200 ", "\"3\"");
+}
+
+/* With a Content-Type, and a body of any bytes. */
+static char *send_file(const char *path, const char *type, const void *body, size_t size)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)http_port(http))};
+    struct buf b = BUF_INIT((size_t)1 << 20);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char block[4096];
+    ssize_t n;
+
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    dprintf(fd,
+            "POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: req-1\r\nContent-Type: %s\r\n"
+            "Content-Length: %zu\r\n\r\n",
+            path, type, size);
+    assert_int_equal(send(fd, body, size, MSG_NOSIGNAL), size);
+    while ((n = recv(fd, block, sizeof block, 0)) > 0)
+        buf_add(&b, block, (size_t)n);
+    close(fd);
+    return buf_take(&b);
+}
+
+static void expect_file(const char *path, const char *type, const void *body, size_t size, const char *status_line,
+                        const char *part)
+{
+    char *text = send_file(path, type, body, size);
+
+    expect(text, status_line);
+    expect(text, part);
+    free(text);
+}
+
+static void test_detect_names_a_model_and_its_timing(void **state)
+{
+    char *text = ask("POST", "/api/object_detection", "",
+                     "{\"id\": \"1\", \"image\": \"Zm9v\", \"model\": \"tiny\", \"timing\": true}");
+
+    (void)state;
+    expect(text, "\"rectangle\":{\"height\":4.0,\"left\":1.5,\"top\":2.0,\"width\":30.13}}],\"model\":\"tiny\","
+                 "\"size\":{\"height\":480,\"width\":640},\"timing_ms\":{\"queue\":1.5,\"decode\":0.0,");
+    free(text);
+    assert_seen(seen_model, "tiny");
+    post("/api/object_detection?model=other&threshold=0.25", "{\"id\": \"1\", \"image\": \"Zm9v\"}", "HTTP/1.1 200 ",
+         "\"objects\"");
+    assert_seen(seen_model, "other");
+    assert_seen_image(3, 0.25F);
+    post("/api/object_detection?model=other", "{\"id\": \"1\", \"image\": \"Zm9v\", \"model\": \"tiny\"}",
+         "HTTP/1.1 200 ", "}}]}");
+    assert_seen(seen_model, "tiny");
+    post("/api/object_detection", "{\"id\": \"1\", \"image\": \"Zm9v\", \"timing\": 1}", "HTTP/1.1 400 ",
+         "true or false");
+    post("/api/object_detection?timing=maybe", "{\"id\": \"1\", \"image\": \"Zm9v\"}", "HTTP/1.1 400 ", "timing");
+    post("/api/object_detection?threshold=0.5x", "{\"id\": \"1\", \"image\": \"Zm9v\"}", "HTTP/1.1 400 ", "0.001 to 1");
+    post("/api/object_detection", "{\"id\": \"1\", \"image\": \"Zm9v\", \"model\": 5}", "HTTP/1.1 400 ", "model");
+}
+
+static void test_detect_takes_a_file_as_it_is(void **state)
+{
+    static const char *const types[] = {"image/jpeg", "image/png", "image/webp", "image/gif",
+                                        "application/octet-stream"};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(types); i++)
+        expect_file("/api/object_detection?id=a%20b", types[i], "{\0}", 3, "HTTP/1.1 200 ", "{\"id\":\"a b\",");
+    assert_seen_image(3, 0);
+    expect_file("/api/object_detection?threshold=0.5&model=m&timing=true", "image/jpeg", "abcd", 4, "HTTP/1.1 200 ",
+                "\"timing_ms\"");
+    assert_seen_image(4, 0.5F);
+    assert_seen(seen_model, "m");
+    assert_seen(seen_name, "req-1");
+    expect_file("/api/object_detection", "application/x-www-form-urlencoded", "\xff\xd8\xff\xe0", 4, "HTTP/1.1 200 ",
+                "{\"id\":\"req-1\",");
+    expect_file("/api/object_detection", "image/jpeg", "", 0, "HTTP/1.1 400 ", "empty");
+    char *large = xcalloc(1, MAX_IMAGE + 1);
+    expect_file("/api/object_detection", "image/jpeg", large, MAX_IMAGE + 1, "HTTP/1.1 413 ", "limit");
+    expect_file("/api/object_detection", "image/jpeg", large, MAX_IMAGE, "HTTP/1.1 200 ", "dog");
+    free(large);
+}
+
+static void test_detect_takes_a_form(void **state)
+{
+#define PART(head, data) "--b\r\nContent-Disposition: form-data; " head "\r\n\r\n" data "\r\n"
+    static const char whole[] = PART("name=\"id\"", "7") PART("name=\"threshold\"", "0.5")
+        PART("name=\"image\"; filename=\"x.jpg\"", "a\0c") PART("name=\"model\"", "m") "--b--\r\n";
+    static const char two[] = PART("name=image", "a") PART("name=file", "b") "--b--";
+    static const char none[] = PART("name=id", "7") "--b--";
+    static const char latin1[] = PART("name=id", "\xe9") PART("name=file", "b") "--b--";
+    static const char cut[] = PART("name=image", "a");
+    const char *type = "multipart/form-data; boundary=b";
+
+    (void)state;
+    expect_file("/api/object_detection", type, whole, sizeof whole - 1, "HTTP/1.1 200 ", "{\"id\":\"7\",");
+    assert_seen_image(3, 0.5F);
+    assert_seen(seen_model, "m");
+    expect_file("/api/object_detection", type, two, sizeof two - 1, "HTTP/1.1 400 ", "more than one");
+    expect_file("/api/object_detection", type, none, sizeof none - 1, "HTTP/1.1 400 ", "no part");
+    expect_file("/api/object_detection", type, latin1, sizeof latin1 - 1, "HTTP/1.1 400 ", "UTF-8");
+    expect_file("/api/object_detection", type, cut, sizeof cut - 1, "HTTP/1.1 400 ", "last boundary");
+    expect_file("/api/object_detection", "multipart/form-data", whole, sizeof whole - 1, "HTTP/1.1 400 ", "boundary");
+}
+
+static void test_a_detector_without_room_is_told_or_waited_for(void **state)
+{
+    static const char body[] = "{\"id\": \"1\", \"image\": \"Zm9v\"}";
+
+    (void)state;
+    atomic_store(&n_refusals, 1);
+    post("/api/object_detection", body, "HTTP/1.1 503 ", "Retry-After: 2\r\n");
+    gateway.detector.insistent = true;
+    gateway.deadline_ms = 60000;
+    atomic_store(&n_refusals, 2);
+    post("/api/object_detection", body, "HTTP/1.1 200 ", "dog");
+    assert_int_equal(n_refusals, 0);
+    gateway.deadline_ms = 300; /* it would be over before there is room */
+    atomic_store(&n_refusals, 1);
+    post("/api/object_detection", body, "HTTP/1.1 503 ", "Retry-After: 2\r\n");
+    gateway.detector.insistent = false;
+}
+
+static struct status unavailable(struct rpc_call *call, const void *in, void *out)
+{
+    (void)call, (void)in, (void)out;
+    return status_errorf(ST_UNAVAILABLE, "leaving");
+}
+
+/* One of two replicas is about to end: no call shows it. */
+static void test_a_call_goes_to_another_replica(void **state)
+{
+    const struct rpc_method methods[] = {RPC_UNARY("Detect", unavailable), detect_methods[1], detect_methods[2],
+                                         detect_methods[3]};
+    struct rpc_server_config config = {.listen = "127.0.0.1", .workers = 1, .queue = 8, .drain_ms = 100};
+    struct rpc_client *usual = gateway.detector.client;
+    struct rpc_server *leaving;
+    struct backend both;
+    char targets_of[64];
+
+    (void)state;
+    ok(rpc_server_new(&leaving, &config));
+    ok(rpc_server_add(leaving, &bloginfer__v1__detect_service__descriptor, methods, COUNT_OF(methods), NULL));
+    ok(rpc_server_start(leaving));
+    snprintf(targets_of, sizeof targets_of, "ipv4:127.0.0.1:%d,127.0.0.1:%d", rpc_server_port(leaving),
+             rpc_server_port(backends));
+    connect_to(&both, "detector", targets_of, "bloginfer.v1.DetectService");
+    gateway.detector.client = both.client;
+    gateway.deadline_ms = 20000;
+    for (int i = 0; i < 6; i++)
+        post("/api/object_detection", "{\"id\": \"1\", \"image\": \"Zm9v\"}", "HTTP/1.1 200 ", "dog");
+    gateway.deadline_ms = 300;
+    gateway.detector.client = usual;
+    rpc_client_free(both.client);
+    rpc_server_stop(leaving);
+}
+
+static void test_detectors_are_listed(void **state)
+{
+    char *text = ask("GET", "/api/detectors", "", "");
+
+    (void)state;
+    expect(text,
+           "{\"detectors\":[{\"model\":\"tiny\",\"default\":true,\"ready\":true,\"engine\":\"fp32\",\"precision\":"
+           "\"fp32\",\"threshold\":0.15,\"input\":{\"height\":416,\"width\":416},");
+    free(text);
 }
 
 static void test_detect_refuses(void **state)
@@ -524,6 +723,12 @@ int main(void)
         cmocka_unit_test(test_predict_refuses),
         cmocka_unit_test(test_explain),
         cmocka_unit_test(test_detect),
+        cmocka_unit_test(test_detect_names_a_model_and_its_timing),
+        cmocka_unit_test(test_detect_takes_a_file_as_it_is),
+        cmocka_unit_test(test_detect_takes_a_form),
+        cmocka_unit_test(test_a_detector_without_room_is_told_or_waited_for),
+        cmocka_unit_test(test_a_call_goes_to_another_replica),
+        cmocka_unit_test(test_detectors_are_listed),
         cmocka_unit_test(test_detect_refuses),
         cmocka_unit_test(test_errors_of_a_backend),
         cmocka_unit_test(test_a_backend_that_hangs_is_504_in_time),

@@ -49,6 +49,22 @@ static struct status parse_any(const char *text, size_t size, json_t **out)
     return status_ok();
 }
 
+struct status json_unwrap(struct json_span *text)
+{
+    struct status st = status_ok();
+    json_t *outer = NULL;
+
+    if (text->at[strspn(text->at, " \t\r\n")] != '"')
+        return st;
+    st = parse_any(text->at, text->size, &outer);
+    if (!st.code) { /* a string: nothing else begins so. It is shorter than its JSON */
+        text->size = json_string_length(outer);
+        memcpy(text->at, json_string_value(outer), text->size + 1);
+    }
+    json_decref(outer);
+    return st;
+}
+
 struct status json_parse(const char *text, size_t size, json_t **out)
 {
     struct status st = parse_any(text, size, out);
@@ -96,6 +112,16 @@ struct status json_number(const json_t *object, const char *name, double min, do
     *out = json_number_value(field);
     if (!(*out >= min && *out <= max))
         return status_errorf(ST_INVALID, "\"%s\" has to be %g to %g", name, min, max);
+    return status_ok();
+}
+
+struct status json_flag(const json_t *object, const char *name, bool *out)
+{
+    const json_t *field = json_object_get(object, name);
+
+    if (field && !json_is_boolean(field))
+        return status_errorf(ST_INVALID, "\"%s\" has to be true or false", name);
+    *out = field ? json_is_true(field) : *out;
     return status_ok();
 }
 

@@ -146,12 +146,53 @@ static void test_reals_are_short(void **state)
     json_decref(o);
 }
 
+/* What is left of the text and, behind a bar, what was cut out; the arena's. */
+static char *cut(struct arena *arena, const char *json)
+{
+    char *copy = arena_strdup(arena, json);
+    struct json_span text = {copy, strlen(copy)}, value;
+    struct status st = json_cut(&text, "image", arena, &value);
+
+    assert_int_equal(st.code, ST_OK);
+    assert_int_equal(text.size, strlen(text.at));
+    return value.at ? arena_printf(arena, "%s|%.*s", text.at, (int)value.size, value.at)
+                    : arena_printf(arena, "%s", text.at);
+}
+
+static void test_a_string_is_cut_out(void **state)
+{
+    static const char *const cases[][2] = {
+        {"{\"image\": \"abc\", \"id\": \"1\"}", "{\"image\": \"\", \"id\": \"1\"}|abc"},
+        {" {\"a\":[1,{\"image\":\"no\"},\"]}\\\\\"],\"image\":\"abc\"}",
+         " {\"a\":[1,{\"image\":\"no\"},\"]}\\\\\"],\"image\":\"\"}|abc"},
+        {"{\"image\":\"\"}", "{\"image\":\"\"}|"},
+        {"{\"image\":\"a\\/b\\u002Bc\\u003d\"}", "{\"image\":\"\"}|a/b+c="},
+        {"{\"image\":\"a\\\"b\\n\"}", "{\"image\":\"\"}|a\\\"b\\n"},
+        {"{\"image\":\"a\",\"image\":\"b\"}", "{\"image\":\"\",\"image\":\"b\"}|a"},
+        {"\"{\\\"id\\\":1,\\\"image\\\":\\\"abc\\\"}\"", "{\"id\":1,\"image\":\"\"}|abc"},
+        {"{\"image\": 5}", "{\"image\": 5}"},
+        {"{\"images\": \"x\"}", "{\"images\": \"x\"}"},
+        {"{\"image\": \"endless", "{\"image\": \"endless"},
+        {"{\"image\"", "{\"image\""},
+        {"{\"a\": [\"image\"", "{\"a\": [\"image\""},
+        {"[\"image\"]", "[\"image\"]"},
+        {"", ""},
+    };
+    struct arena arena;
+
+    (void)state;
+    arena_init(&arena, 1 << 16);
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        assert_string_equal(cut(&arena, cases[i][0]), cases[i][1]);
+    arena_fini(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_objects_are_parsed), cmocka_unit_test(test_other_bodies_are_refused),
         cmocka_unit_test(test_values_are_limited), cmocka_unit_test(test_fields_are_typed_and_limited),
-        cmocka_unit_test(test_reals_are_short),
+        cmocka_unit_test(test_reals_are_short),    cmocka_unit_test(test_a_string_is_cut_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

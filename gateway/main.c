@@ -7,8 +7,10 @@
 #include <stddef.h>
 #include <string.h>
 
+#define BYTES_OF_CONNECTION ((int64_t)64 << 10) /* its thread's and the kernel's */
+
 struct settings {
-    char *listen, *inference, *detector, *aggregator, *trainer, *tls_ca, *tls_cert, *tls_key, *log_level;
+    char *listen, *inference, *detector, *aggregator, *trainer, *tls_ca, *tls_cert, *tls_key, *admission, *log_level;
     int64_t port, metrics_port, threads, connections, deadline_ms, max_image_bytes, max_bodies_mb, drain_wait_ms;
     bool model_control;
 };
@@ -22,12 +24,21 @@ static const struct config_option options[] = {
     {"detector", CONFIG_STR, AT(detector), "127.0.0.1:50053", "gRPC target of the detector"},
     {"aggregator", CONFIG_STR, AT(aggregator), "127.0.0.1:50051", "gRPC target of the aggregator"},
     {"trainer", CONFIG_STR, AT(trainer), "127.0.0.1:8000", "HOST:PORT or URL of the trainer"},
-    {"threads", CONFIG_INT, AT(threads), "64", "requests that are worked on at once", 1, 1024},
-    {"connections", CONFIG_INT, AT(connections), "128", "connections that are open at once, a thread each", 4, 16384},
-    {"deadline-ms", CONFIG_INT, AT(deadline_ms), "10000", "time for a request, backends included", 1, 600000},
+    {"admission", CONFIG_ENUM, AT(admission), "production",
+     "production: refuses at once what is over the limits below or would wait past its deadline; experiment: refuses "
+     "nothing, and reads bodies as memory allows",
+     .words = "production|experiment"},
+    {"threads", CONFIG_INT, AT(threads), "64", "requests that are worked on at once (production)", 1, 1024},
+    {"connections", CONFIG_INT, AT(connections), "0",
+     "connections that are open at once, a thread each; 0: 128, and 2100 in experiment", 0, 16384},
+    {"deadline-ms", CONFIG_INT, AT(deadline_ms), "0",
+     "time for a request, backends included; 0: 10 s, and 10 minutes in experiment", 0, 600000},
     {"max-image-bytes", CONFIG_INT, AT(max_image_bytes), "10485760", "largest picture, decoded", 1024, 67108864},
-    {"max-bodies-mb", CONFIG_INT, AT(max_bodies_mb), "64", "MiB of all bodies in memory at once; over it 503", 1,
-     65536},
+    {"max-bodies-mb", CONFIG_INT, AT(max_bodies_mb), "0",
+     "MiB of all bodies in memory at once, over it 503; 0: 64. In experiment the others wait unread; 0: half of what "
+     "the "
+     "memory limit leaves",
+     0, 65536},
     {"model-control", CONFIG_BOOL, AT(model_control), "false",
      "callers may load and unload models below /v2/repository"},
     {"drain-wait-ms", CONFIG_INT, AT(drain_wait_ms), "0", "how long to serve on after readiness went off", 0, 60000},
@@ -56,6 +67,7 @@ static const struct http_route own_routes[] = {
     {"POST", "/predict", predict_post, PREDICT_MAX_BODY, .light = true},
     {"POST", "/explain", explain_post, PREDICT_MAX_BODY, .light = true},
     {"POST", "/api/object_detection", detect_post, 0, .light = true},
+    {"GET", "/api/detectors", detectors_get, 0, .light = true},
     {"GET", "/api/status", status_show, 0, .light = true},
     {"GET", "/healthz", status_healthz, 0, .light = true},
     {"GET", "/readyz", status_readyz, 0, .light = true},
@@ -80,25 +92,45 @@ static const struct http_route *routes_all(size_t max_picture, size_t *n)
     return all;
 }
 
-static struct status start_http(struct http_server **out, const struct settings *s, struct gateway *g)
+/* Half, because a body is for a moment there twice, as it came and as it goes on. */
+static size_t experiment_bodies(const struct settings *s)
 {
-    struct http_config config = {
-        .listen = s->listen,
-        .port = s->port,
-        .threads = s->threads,
-        .connections = s->connections,
-        .service = g,
-        .arena_limit = (size_t)s->max_image_bytes + ((size_t)8 << 20),
-        .max_bodies = (size_t)s->max_bodies_mb << 20,
-        .observer = metrics_observe_http,
-        .plain_errors = "/v2",
-    };
+    int64_t left = memory_limit() - memory_used() - s->connections * BYTES_OF_CONNECTION;
+
+    return left > 0 ? (size_t)left / 2 : 0;
+}
+
+static void apply_admission(struct settings *s, struct http_config *config)
+{
+    bool experiment = !strcmp(s->admission, "experiment");
+
+    s->connections = s->connections ? s->connections : experiment ? 2100 : 128;
+    s->connections = s->connections < 4 ? 4 : s->connections;
+    s->deadline_ms = s->deadline_ms ? s->deadline_ms : experiment ? 600000 : 10000;
+    config->connections = s->connections;
+    config->threads = experiment ? s->connections : s->threads;
+    config->max_wait_ms = experiment ? 0 : s->deadline_ms;
+    config->body_wait_ms = experiment ? s->deadline_ms : 0;
+    config->max_bodies = (size_t)s->max_bodies_mb << 20;
+    if (!config->max_bodies)
+        config->max_bodies = experiment ? experiment_bodies(s) : (size_t)64 << 20;
+}
+
+static struct status start_http(struct http_server **out, const struct settings *s, struct http_config *config)
+{
     size_t largest = detect_max_body(s->max_image_bytes);
 
-    if (config.max_bodies < largest)
-        config.max_bodies = largest;
-    config.routes = routes_all(largest, &config.n_routes);
-    return http_start(out, &config);
+    config->listen = s->listen;
+    config->port = s->port;
+    config->arena_limit = (size_t)s->max_image_bytes + ((size_t)8 << 20);
+    config->observer = metrics_observe_http;
+    config->plain_errors = "/v2";
+    if (config->max_bodies < largest)
+        config->max_bodies = largest;
+    config->routes = routes_all(largest, &config->n_routes);
+    log_info("gateway_admission", log_s("profile", s->admission), log_i("connections", s->connections),
+             log_i("deadline_ms", s->deadline_ms), log_i("max_bodies_mb", (int64_t)(config->max_bodies >> 20)));
+    return http_start(out, config);
 }
 
 int main(int argc, char **argv)
@@ -107,6 +139,7 @@ int main(int argc, char **argv)
     struct settings s = {0};
     struct config_part part = {options, COUNT_OF(options), &s};
     struct gateway g = {0};
+    struct http_config web = {.service = &g};
     struct http_server *http;
     struct metrics_port *metrics;
 
@@ -116,11 +149,13 @@ int main(int argc, char **argv)
     config_log(&part, 1);
     rpc_init();
     curl_global_init(CURL_GLOBAL_DEFAULT);
+    apply_admission(&s, &web);
     g.deadline_ms = s.deadline_ms;
     g.max_image_bytes = s.max_image_bytes;
     g.model_control = s.model_control;
     or_die(connect_backend(&g.inference, &s, "inference", s.inference, "bloginfer.v1.ClassifyService"));
     or_die(connect_backend(&g.detector, &s, "detector", s.detector, "bloginfer.v1.DetectService"));
+    g.detector.insistent = !strcmp(s.admission, "experiment");
     or_die(connect_backend(&g.aggregator, &s, "aggregator", s.aggregator, "bloginfer.v1.ModelRegistryService"));
     const struct monitor_target targets[] = {
         {&g.inference, NULL, "inference"},
@@ -130,7 +165,7 @@ int main(int argc, char **argv)
     };
     g.monitor = monitor_start(targets, COUNT_OF(targets));
     const struct metrics_config metrics_config = {s.listen, s.metrics_port, "gateway", monitor_ready, g.monitor};
-    or_die(start_http(&http, &s, &g));
+    or_die(start_http(&http, &s, &web));
     or_die(metrics_start(&metrics, &metrics_config)); /* last: whose /healthz answers takes requests */
 
     lifecycle_wait();

@@ -92,6 +92,50 @@ def test_object_detection(shared, needs_weights):
         assert 0 <= box["top"] <= box["top"] + box["height"] <= 576 + 1
 
 
+def objects(answer):
+    assert answer.status_code == 200, answer.text
+    return answer.json()["objects"]
+
+
+def test_object_detection_takes_a_picture_in_every_way(shared, needs_weights):
+    """The same file four ways, with the same answer."""
+    path, image = "/api/object_detection", base64.b64encode(DOG.read_bytes()).decode()
+    as_json = {"id": "1", "image": image}
+    found = objects(post(shared, path, as_json))
+    assert found
+    assert objects(post(shared, path, json.dumps(json.dumps(as_json)))) == found
+    assert objects(post(shared, path, json.dumps(as_json).replace("/", "\\/"))) == found
+    for kind in ("image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded"):
+        answer = post(shared, path + "?id=7", DOG.read_bytes(), headers={"Content-Type": kind})
+        assert objects(answer) == found and answer.json()["id"] == "7"
+    answer = post(shared, path, DOG.read_bytes(), headers={"Content-Type": "image/jpeg", "X-Request-Id": "r-1"})
+    assert objects(answer) == found and set(answer.json()) == {"id", "objects"} and answer.json()["id"] == "r-1"
+    form = LOCAL.post(shared.url(path), files={"image": ("dog.jpg", DOG.read_bytes())}, data={"id": "8"}, timeout=PATIENCE)
+    assert objects(form) == found and form.json()["id"] == "8"
+
+
+def test_object_detection_by_model_threshold_and_timing(shared, needs_weights):
+    path, image = "/api/object_detection", base64.b64encode(DOG.read_bytes()).decode()
+    listed = LOCAL.get(shared.url("/api/detectors"), timeout=PATIENCE).json()["detectors"]
+    assert [m["default"] for m in listed].count(True) == 1 and listed[0]["default"]
+    model = listed[0]
+    assert model["ready"] and model["engine"] and model["precision"] and 0.001 <= model["threshold"] <= 1
+    assert min(model["input"]["height"], model["input"]["width"]) >= 32 and model["classes"] == 80
+    spec = LOCAL.get(shared.url("/openapi.json"), timeout=PATIENCE).json()["components"]["schemas"]
+    assert set(spec["Detector"]["properties"]) == set(model)
+    few = objects(post(shared, path + "?threshold=0.6", {"id": "1", "image": image, "model": model["model"]}))
+    many = objects(post(shared, path, {"id": "1", "image": image, "threshold": 0.01}))
+    assert 0 < len(few) < len(many) and min(o["accuracy"] for o in few) >= 0.6
+    timed = post(shared, path, {"id": "1", "image": image, "timing": True}).json()
+    assert set(timed) == set(spec["DetectResponse"]["properties"])
+    assert timed["model"] == model["model"] and timed["size"] == {"height": 576, "width": 768}
+    assert set(timed["timing_ms"]) == set(spec["DetectResponse"]["properties"]["timing_ms"]["properties"])
+    assert timed["timing_ms"]["forward"] > 0 and timed["timing_ms"]["decode"] > 0
+    answer = post(shared, path, {"id": "1", "image": image, "model": "nobody"})
+    assert_error(answer, 400)
+    assert model["model"] in answer.json()["message"]
+
+
 def test_probes_and_status(shared):
     assert LOCAL.get(shared.url("/healthz"), timeout=PATIENCE).status_code == 200
     assert LOCAL.get(shared.url("/readyz"), timeout=PATIENCE).status_code == 200
