@@ -468,12 +468,14 @@ static struct mg_context *start_civetweb(struct http_server *s)
         .init_connection = init_connection,
         .connection_close = connection_close,
     };
-    char where[64], connections[24], timeout[24], keep[24], head[24];
+    char where[64], connections[24], backlog[24], timeout[24], keep[24], head[24];
     const char *options[] = {
         "listening_ports",
         where,
         "num_threads",
         connections,
+        "listen_backlog", /* as many may come at once; those beyond it the kernel resets */
+        backlog,
         "request_timeout_ms",
         timeout,
         "keep_alive_timeout_ms",
@@ -496,6 +498,7 @@ static struct mg_context *start_civetweb(struct http_server *s)
 
     snprintf(where, sizeof where, "%s:%d", s->config.listen, (int)s->config.port);
     snprintf(connections, sizeof connections, "%d", (int)s->config.connections);
+    snprintf(backlog, sizeof backlog, "%d", (int)s->config.connections < 200 ? 200 : (int)s->config.connections);
     snprintf(timeout, sizeof timeout, "%d", (int)s->config.timeout_ms);
     snprintf(keep, sizeof keep, "%d", (int)s->config.timeout_ms / 2);
     snprintf(head, sizeof head, "%d", HEAD_MAX);
