@@ -1,6 +1,7 @@
 /* trial.c - engines on trial: the same invented picture through each of them and through darknet. */
 #include "trial.h"
 
+#include "base/isa.h"
 #include "cpu_clock.h"
 #include "nn/nn.h"
 
@@ -83,7 +84,8 @@ static void log_trial(const char *model, const struct engine_kind *kind, const s
 }
 
 struct choice {
-    struct engine *engine;
+    struct engine *engine;          /* the one tried last; only one at a time, for the sake of memory */
+    const struct engine_kind *kind; /* the best so far; NULL: none passed */
     struct trial trial;
     struct status last; /* why a kind was refused */
 };
@@ -91,26 +93,33 @@ struct choice {
 static void try_kind(struct choice *c, const struct engine_kind *kind, const struct network *net,
                      const struct reference *reference, const char *model)
 {
-    struct engine *e = NULL;
     struct trial t;
-    struct status st = trial_engine(&e, kind, net, reference, &t);
 
+    engine_free(c->engine);
+    c->engine = NULL;
+    struct status st = trial_engine(&c->engine, kind, net, reference, &t);
     log_trial(model, kind, &t, reference, st);
     if (st.code) {
         c->last = st;
-    } else if (!c->engine || t.forward_seconds < c->trial.forward_seconds) {
-        engine_free(c->engine);
-        c->engine = e;
+    } else if (!c->kind || t.forward_seconds < c->trial.forward_seconds) {
+        c->kind = kind;
         c->trial = t;
-    } else {
-        engine_free(e);
     }
+}
+
+/* Of the two kinds of integers only one pays off on a CPU: bytes where they have instructions of their own. */
+static bool is_promising(const struct engine_kind *kind)
+{
+    bool bytes = strcmp(nn_kernel_isa(), "avx512") == 0 && isa_supported(ISA_AVX512VNNI);
+
+    return (kind != &engine_int8 || bytes) && (kind != &engine_int16 || !bytes);
 }
 
 static bool is_meant(const struct engine_kind *kind, const char *name, const char *precision)
 {
-    return (strcmp(name, "auto") == 0 || strcmp(name, kind->name) == 0) &&
-           (!precision || strcmp(precision, kind->precision) == 0);
+    if (precision && strcmp(precision, kind->precision) != 0)
+        return false;
+    return strcmp(name, kind->name) == 0 || (strcmp(name, "auto") == 0 && (precision || is_promising(kind)));
 }
 
 struct status trial_choose(struct engine **out, struct trial *result, const char *name, const char *precision,
@@ -125,16 +134,22 @@ struct status trial_choose(struct engine **out, struct trial *result, const char
         return st;
     if (strcmp(name, engine_darknet.name) != 0 && reference.source == REFERENCE_KNOWN)
         network_drop_file(net); /* before more memory is asked for */
-    for (int fallback = 0; fallback < 2 && !c.engine; fallback++)
+    for (int fallback = 0; fallback < 2 && !c.kind; fallback++)
         for (size_t i = 0; engine_kind_at(i); i++) {
             const struct engine_kind *kind = engine_kind_at(i);
             if (kind->fallback == (fallback == 1) && is_meant(kind, name, precision))
                 try_kind(&c, kind, net, &reference, model);
         }
     reference_fini(&reference);
-    if (!c.engine)
+    if (!c.kind)
         return c.last;
-    if (c.engine->kind != &engine_darknet)
+    if (!c.engine || c.engine->kind != c.kind) {
+        engine_free(c.engine);
+        st = c.kind->create(&c.engine, net);
+        if (st.code)
+            return st;
+    }
+    if (c.kind != &engine_darknet)
         network_drop_file(net);
     *out = c.engine;
     *result = c.trial;
