@@ -381,14 +381,21 @@ static void run_staged(const struct quant_conv *c, const struct conv_io *io, siz
     }
 }
 
+/* Rows that lie one after another in t from y on, at most n. */
+static size_t rows_in_one_piece(const struct tensor *t, size_t y, size_t n)
+{
+    size_t left = t->ring ? t->ring - y % t->ring : n;
+    return left < n ? left : n;
+}
+
 static void run_rows_dense(const struct conv *base, const struct conv_io *io, size_t y0, size_t y1)
 {
     const struct quant_conv *c = (const struct quant_conv *)base;
 
-    for (size_t y = y0; y < y1; y += c->band_rows) {
-        size_t n_rows = c->band_rows < y1 - y ? c->band_rows : y1 - y;
+    for (size_t y = y0, n_rows; y < y1; y += n_rows) {
+        n_rows = c->band_rows < y1 - y ? c->band_rows : y1 - y;
         if (c->direct)
-            run_direct(c, io, y, n_rows);
+            run_direct(c, io, y, n_rows = rows_in_one_piece(io->in, y, n_rows));
         else
             run_staged(c, io, y, n_rows);
     }

@@ -277,12 +277,49 @@ static void test_the_largest_sums_fit(void **state)
     run_fini(&r);
 }
 
+/* Output rows 2 to 4 from a ring of as many input rows as they need, whose wrap lies among them. */
+static void check_ring(const struct conv_method *m, const struct shape *shape)
+{
+    struct run r;
+
+    run_new(&r, shape, m->in_type, TENSOR_S16, false);
+    struct conv *c = m->prepare(&r.spec);
+    void *scratch = xaligned(m->scratch_size(c) + 1, 1);
+    struct tensor ring = r.in;
+    size_t row = r.in.w * r.in.stride * tensor_type_size(r.in.type), first = 2 - shape->size / 2;
+    ring.ring = 3 + shape->size - 1;
+    ring.data = xaligned(ring.ring, row);
+    for (size_t y = first; y < first + ring.ring; y++)
+        memcpy(tensor_row(&ring, y), tensor_row(&r.in, y), row);
+    m->run_rows(c, &(struct conv_io){&ring, NULL, &r.out, scratch}, 2, 5);
+    size_t out_row = r.out.w * r.out.stride * 2;
+    assert_memory_equal(tensor_row(&r.out, 2), (char *)r.wanted + 2 * out_row, 3 * out_row);
+    m->destroy(c);
+    free(ring.data);
+    free(scratch);
+    run_fini(&r);
+}
+
+static void test_rows_come_from_rings(void **state)
+{
+    (void)state;
+    need(ISA_AVX2);
+    check_ring(&conv_s16, &(struct shape){16, 8, 7, 16, 1, 1, 1});
+    check_ring(&conv_s16, &(struct shape){16, 8, 7, 16, 3, 1, 1});
+    check_ring(&conv_s16_depthwise, &(struct shape){16, 8, 7, 16, 3, 1, 16});
+    check_ring(&conv_u8_widened, &(struct shape){16, 8, 7, 16, 3, 1, 1});
+}
+
 int main(void)
 {
     rng_init(&rng, 5);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_s16),       cmocka_unit_test(test_u8_widened),           cmocka_unit_test(test_u8_vnni),
-        cmocka_unit_test(test_depthwise), cmocka_unit_test(test_the_largest_sums_fit),
+        cmocka_unit_test(test_s16),
+        cmocka_unit_test(test_u8_widened),
+        cmocka_unit_test(test_u8_vnni),
+        cmocka_unit_test(test_depthwise),
+        cmocka_unit_test(test_rows_come_from_rings),
+        cmocka_unit_test(test_the_largest_sums_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,7 +61,15 @@ static void find_sets(struct sets *s, const struct network *net)
             join(s, i, node_of(c->layers[i].from[k]));
 }
 
-static void find_readers(struct sets *s, const struct network *net)
+/* 16 bits lose a sixteenth of what 8 bits lose. That still is too much where a depthwise convolution weighs channels of
+ * very different size; being cheap, those stay in float with 16 bits, too. */
+static bool stays_float(const struct network *net, size_t layer, enum tensor_type type)
+{
+    const struct cfg_layer *l = &net->cfg->layers[layer];
+    return net->ranges->layers[layer].keep_float && (type == TENSOR_U8 || l->groups == l->in.c);
+}
+
+static void find_readers(struct sets *s, const struct network *net, enum tensor_type type)
 {
     const struct cfg *c = net->cfg;
 
@@ -69,7 +77,7 @@ static void find_readers(struct sets *s, const struct network *net)
         if (c->layers[i].kind == CFG_CONVOLUTION) {
             int from = root(s, node_of(c->layers[i].from[0]));
             s->n_readers[from]++;
-            s->n_float_readers[from] += net->ranges->layers[i].keep_float;
+            s->n_float_readers[from] += stays_float(net, i, type);
         }
     for (size_t i = 0; i < c->n_heads; i++)
         s->is_head[root(s, c->head_layer[i])] = true;
@@ -92,7 +100,7 @@ static struct quant_tensor assign(struct sets *s, int node, enum tensor_type typ
 {
     int set = root(s, node);
 
-    if (s->is_head[set] || (type == TENSOR_U8 && s->n_readers[set] > 0 && s->n_readers[set] == s->n_float_readers[set]))
+    if (s->is_head[set] || (s->n_readers[set] > 0 && s->n_readers[set] == s->n_float_readers[set]))
         return (struct quant_tensor){TENSOR_F32, 1, 0};
     return type == TENSOR_S16 ? scale_s16(&s->range[set]) : scale_u8(&s->range[set]);
 }
@@ -104,12 +112,12 @@ struct status quant_assign(struct quant *out, const struct network *net, enum te
     if (!net->ranges)
         return status_errorf(ST_UNAVAILABLE, "nobody has measured this network's ranges: ./bloginfer calibrate does");
     find_sets(&s, net);
-    find_readers(&s, net);
+    find_readers(&s, net, type);
     memset(out, 0, sizeof *out);
     out->picture = assign(&s, CFG_MAX_LAYERS, type);
     for (int i = 0; i < (int)net->cfg->n_layers; i++) {
         out->layers[i] = assign(&s, i, type);
-        out->keep_float[i] = type == TENSOR_U8 && net->ranges->layers[i].keep_float;
+        out->keep_float[i] = stays_float(net, (size_t)i, type);
     }
     return status_ok();
 }

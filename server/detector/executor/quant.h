@@ -17,7 +17,7 @@ struct quant_tensor {
 struct quant {
     struct quant_tensor picture;
     struct quant_tensor layers[CFG_MAX_LAYERS]; /* outputs */
-    bool keep_float[CFG_MAX_LAYERS];            /* convolutions to be done by a float method (TENSOR_U8 only) */
+    bool keep_float[CFG_MAX_LAYERS];            /* convolutions to be done by a float method */
 };
 
 /* type: TENSOR_S16 or TENSOR_U8. ST_UNAVAILABLE: nobody has measured this network's ranges. */
