@@ -37,7 +37,7 @@ SHORT = {"pods": "1,2", "repeats": 1, "locations": "same", "first": 4, "most": 1
 CONFIRMATIONS = 6
 WARM_S = 90
 RUN_FIELDS = ["settings", "at", "backend", "generator", "location", "pods", "repeat", "kind", "users", "success", "requests", "failed",
-              "failures", "images_per_s", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms", "window_s", "shares", "counted",
+              "resent", "failures", "images_per_s", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms", "window_s", "shares", "counted",
               "peak_rss_mb", "charged_mb", "pod_cpu", "throttled", "gateway_cpu", "gateway_rss_mb", "client_cpu",
               "images_per_pod_cpu_s"]  # fmt: skip
 CELL_FIELDS = [*RUN_FIELDS, "criterion", "found", "confirmations", "capped"]
@@ -166,7 +166,8 @@ class Experiment:
         row = self.at | {
             "settings": self.settings, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "backend": self.system.name,
             "generator": gen.name, "kind": kind, "users": told["users"], "success": told["success"], "requests": told["requests"],
-            "failed": told["failed"], "failures": json.dumps(told["failures"]), "images_per_s": round(told["images_per_second"], 3),
+            "failed": told["failed"], "resent": told.get("resent", ""), "failures": json.dumps(told["failures"]),
+            "images_per_s": round(told["images_per_second"], 3),
             "mean_ms": round(latency["mean"], 2), "p50_ms": round(latency["p50"], 2), "p95_ms": round(latency["p95"], 2),
             "p99_ms": round(latency["p99"], 2), "max_ms": round(latency["max"], 2), "window_s": round(told["window_seconds"], 2),
             "client_cpu": round(told["cpu_share"], 4),

@@ -11,6 +11,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -18,11 +19,14 @@
 #define TICK_NS (100 * CLOCK_MS)
 #define IDLE_MS 1000
 
+/* What every request changes is atomic and not under the mutex: a thousand threads that queue for one mutex on a busy
+ * machine had waited past the deadlines that they came to lift. */
 struct guarded {
     struct guard *guard;
-    bool open, busy, cut;
-    struct sockaddr_in peer; /* once it was busy */
-    int64_t deadline;
+    bool open, cut;
+    atomic_bool busy;
+    struct sockaddr_in peer; /* once it was busy; the same for ever */
+    _Atomic int64_t deadline;
     int fd; /* -1: not looked for yet */
 };
 
@@ -47,7 +51,7 @@ static bool same_peer(const struct sockaddr_in *a, const struct sockaddr_in *b)
 static struct guarded *find_busy_locked(struct guard *g, const struct sockaddr_in *peer)
 {
     for (size_t i = 0; i < g->capacity; i++)
-        if (g->all[i].open && g->all[i].busy && same_peer(&g->all[i].peer, peer))
+        if (g->all[i].open && atomic_load(&g->all[i].busy) && same_peer(&g->all[i].peer, peer))
             return &g->all[i];
     return NULL;
 }
@@ -82,7 +86,7 @@ static void look_at_locked(struct guard *g, int fd, size_t *n_connections, size_
         return;
     ++*n_connections;
     c = find_busy_locked(g, &peer);
-    if (c && !c->cut && clock_now() > c->deadline) {
+    if (c && !c->cut && clock_now() > atomic_load(&c->deadline)) {
         c->cut = true;
         shutdown(fd, SHUT_RDWR);
     } else if (!c && (g->no_idle || *n_idle < g->n_wanted) && is_idle(fd, g->no_idle ? 0 : IDLE_MS)) {
@@ -96,7 +100,7 @@ static bool any_overdue_locked(const struct guard *g)
     int64_t now = clock_now();
 
     for (size_t i = 0; i < g->capacity; i++)
-        if (g->all[i].open && g->all[i].busy && !g->all[i].cut && now > g->all[i].deadline)
+        if (g->all[i].open && atomic_load(&g->all[i].busy) && !g->all[i].cut && now > atomic_load(&g->all[i].deadline))
             return true;
     return false;
 }
@@ -198,7 +202,13 @@ struct guarded *guard_open(struct guard *g)
     assert(g->n_open < g->capacity);
     while (c->open)
         c++;
-    *c = (struct guarded){.guard = g, .open = true, .fd = -1};
+    c->guard = g;
+    c->open = true;
+    c->cut = false;
+    c->fd = -1;
+    c->peer = (struct sockaddr_in){0};
+    atomic_store(&c->busy, false);
+    atomic_store(&c->deadline, CLOCK_NEVER);
     if (!g->n_open++)
         pthread_cond_signal(&g->wake);
     pthread_mutex_unlock(&g->mu);
@@ -215,40 +225,35 @@ void guard_close(struct guarded *c)
 
 void guard_busy(struct guarded *c, const char *address, int port)
 {
-    struct sockaddr_in peer = {.sin_port = htons((in_port_t)port)};
-
-    inet_pton(AF_INET, address, &peer.sin_addr);
-    pthread_mutex_lock(&c->guard->mu);
-    c->peer = peer;
-    c->deadline = CLOCK_NEVER;
-    c->busy = true;
-    pthread_mutex_unlock(&c->guard->mu);
+    if (!c->peer.sin_port) { /* before it is first busy nobody reads it */
+        c->peer.sin_port = htons((in_port_t)port);
+        inet_pton(AF_INET, address, &c->peer.sin_addr);
+    }
+    atomic_store(&c->deadline, CLOCK_NEVER);
+    atomic_store(&c->busy, true);
 }
 
 void guard_limit(struct guarded *c, int64_t deadline)
 {
-    pthread_mutex_lock(&c->guard->mu);
-    c->deadline = deadline;
-    pthread_mutex_unlock(&c->guard->mu);
+    atomic_store(&c->deadline, deadline);
 }
 
 bool guard_gone(struct guarded *c)
 {
     struct pollfd p = {.events = POLLRDHUP};
 
-    pthread_mutex_lock(&c->guard->mu);
-    if (c->fd < 0)
+    if (c->fd < 0) { /* only the connection's own request asks: what was found needs no lock */
+        pthread_mutex_lock(&c->guard->mu);
         c->fd = find_fd_locked(c);
+        pthread_mutex_unlock(&c->guard->mu);
+    }
     p.fd = c->fd;
-    pthread_mutex_unlock(&c->guard->mu);
     return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
 void guard_idle(struct guarded *c)
 {
-    pthread_mutex_lock(&c->guard->mu);
-    c->busy = false;
-    pthread_mutex_unlock(&c->guard->mu);
+    atomic_store(&c->busy, false);
 }
 
 bool guard_keeps(struct guard *g)

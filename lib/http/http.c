@@ -344,6 +344,7 @@ static void finish(struct http_server *s, struct http_call *call, struct mg_conn
         mg_disable_connection_keep_alive(conn);
     guard_limit(call->guarded, transfer_deadline(s, call->size));
     write_answer(s, call, conn, keep_alive);
+    guard_limit(call->guarded, CLOCK_NEVER);
     report(s, call, started);
     if (unread && (call->body || !http_header(call, "Expect")))
         discard(call, conn, unread);
