@@ -12,7 +12,7 @@ from harness import PATIENCE, Protos, pool_of, wait_for
 SERVERS = {
     "aggregator": ["bloginfer.v1.FederationService", "bloginfer.v1.ModelRegistryService"],
     "inference": ["bloginfer.v1.ClassifyService", "inference.GRPCInferenceService"],
-    "detector": ["bloginfer.v1.DetectService"],
+    "detector": ["bloginfer.v1.DetectService", "inference.GRPCInferenceService"],
 }
 REFLECTIONS = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
 

@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MESSAGE_ROOM 4096       /* of a request beside its image */
-#define POLLER_MAX   (1u << 20) /* bytes of a request that a poller copies: tens of microseconds */
+#define MESSAGE_ROOM 4096 /* of a request beside its image */
 
 static struct status no_room(void)
 {
@@ -144,7 +143,7 @@ struct status detect_service_add(struct rpc_server *server, struct detect_servic
     size_t max_request = (size_t)max_image_bytes + MESSAGE_ROOM;
     const struct rpc_method methods[] = {
         RPC_DEFERRED("Detect", handle_detect, .max_request = max_request, .arena_limit = 2 * max_request + (1 << 20),
-                     .on_poller = true, .poller_max = POLLER_MAX),
+                     .on_poller = true, .poller_max = DETECT_POLLER_MAX),
         RPC_STREAM("DetectStream", detect_stream, .max_request = max_request,
                    .arena_limit = 2 * max_request + (1 << 20)),
         RPC_UNARY("DescribeDetector", handle_describe, .max_request = MESSAGE_ROOM, .arena_limit = 4 << 20),

@@ -20,6 +20,8 @@ struct status detect_service_add(struct rpc_server *server, struct detect_servic
 /* Memory that a call holds beside its messages while it waits, as far as one can tell. */
 #define DETECT_CALL_BYTES (16u << 10)
 
+#define DETECT_POLLER_MAX (1u << 20) /* bytes of a request that a poller copies: tens of microseconds */
+
 /* When to come again, as gRPC's own retries read it. */
 #define DETECT_RETRY_TRAILER "grpc-retry-pushback-ms"
 void detect_set_retry(struct rpc_call *call, int64_t retry_ms);

@@ -73,15 +73,22 @@ void detector_freeze(struct detector *d)
     d->reload = NULL;
 }
 
+struct status detector_submit_to(struct detector *d, struct served *model, struct queue_job *job, int64_t *retry_ms)
+{
+    job->model = served_acquire(model);
+    struct status st = queue_submit(d->queue, job, retry_ms);
+    if (st.code)
+        served_release(model);
+    return st;
+}
+
 struct status detector_submit(struct detector *d, const char *model, struct queue_job *job, int64_t *retry_ms)
 {
-    struct status st = models_acquire(d->models, model, &job->model);
+    struct served *s = NULL;
+    struct status st = models_acquire(d->models, model, &s);
 
-    if (st.code)
-        return st;
-    struct served *s = job->model;
-    st = queue_submit(d->queue, job, retry_ms);
-    if (st.code)
-        served_release(s);
+    if (!st.code)
+        st = detector_submit_to(d, s, job, retry_ms);
+    served_release(s);
     return st;
 }

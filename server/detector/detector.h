@@ -37,4 +37,7 @@ void detector_freeze(struct detector *d);
 /* One picture to the model of that name ("": the default): queue_submit() with the model filled in. */
 struct status detector_submit(struct detector *d, const char *model, struct queue_job *job, int64_t *retry_ms);
 
+/* The same with a model that the caller holds, and goes on holding. */
+struct status detector_submit_to(struct detector *d, struct served *model, struct queue_job *job, int64_t *retry_ms);
+
 #endif

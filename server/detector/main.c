@@ -3,6 +3,7 @@
 #include "detect.h"
 #include "metrics/metrics.h"
 #include "nn/nn.h"
+#include "oip.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -76,6 +77,7 @@ static void changed(void *program)
     if (p->server) {
         bool serving = models_ready(detector_models(p->detector)).code == ST_OK;
         rpc_server_set_serving(p->server, DETECT_SERVICE, serving);
+        rpc_server_set_serving(p->server, OIP_SERVICE, serving);
         rpc_server_set_serving(p->server, "", serving);
     }
     pthread_mutex_unlock(&p->mu);
@@ -141,11 +143,13 @@ static void serve(struct program *p, const struct settings *s)
 {
     struct rpc_server *server;
     struct detect_service service;
+    struct oip_service oip;
     struct metrics_port *probes;
     const struct metrics_config metrics = {s->rpc.listen, s->metrics_port, "bloginfer-detector", ready, p};
 
     or_die(rpc_server_new(&server, &s->rpc));
     or_die(detect_service_add(server, &service, p->detector, s->max_image_bytes));
+    or_die(oip_service_add(server, &oip, p->detector, s->max_image_bytes));
     or_die(rpc_server_start(server));
     pthread_mutex_lock(&p->mu);
     p->server = server;
@@ -155,6 +159,7 @@ static void serve(struct program *p, const struct settings *s)
     lifecycle_on_hangup(hang_up, p);
     log_info("serving", log_i("port", rpc_server_port(server)), log_i("metrics_port", metrics_port_number(probes)));
     lifecycle_wait();
+    oip_service_drain(&oip);
     metrics_drain(probes);
     detector_freeze(p->detector); /* a change would be told to the server */
     rpc_server_stop(server);

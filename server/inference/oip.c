@@ -71,7 +71,7 @@ static struct status outputs_fill(const struct work *w)
         return no_room();
     labels_fill(w, labels, prob);
     for (size_t i = 0; i < w->request.n_outputs; i++) {
-        enum oip_output o = w->request.outputs[i];
+        enum oip_output o = (enum oip_output)w->request.outputs[i];
         if (o == OIP_LABEL)
             oip_write_bytes(&out, oip_output_name(o), labels, job->n_rows);
         else if (o == OIP_SCORE)
@@ -95,7 +95,7 @@ static struct status answer_fill(const struct work *w)
  * Without room it goes without them. */
 static void shadow(const struct work *w)
 {
-    const struct oip_texts *texts = &w->request.texts;
+    const struct oip_elements *texts = &w->request.texts;
     struct arena *a = rpc_arena(w->call);
     char **copies = w->parameters.shadow_percent > 0 ? arena_alloc(a, texts->n * sizeof *copies) : NULL;
 
@@ -118,30 +118,21 @@ static bool work_cancelled(void *work)
     return rpc_cancelled(w->call);
 }
 
-/* The sooner of the call's deadline and the parameter "timeout". */
-static int64_t deadline_of(const struct work *w)
-{
-    int64_t deadline = rpc_deadline(w->call), now = clock_now();
-    uint64_t timeout_us = w->request.timeout_us;
-
-    if (timeout_us && timeout_us < (uint64_t)(CLOCK_NEVER - now) / 1000 && now + (int64_t)timeout_us * 1000 < deadline)
-        deadline = now + (int64_t)timeout_us * 1000;
-    return deadline;
-}
-
 static void work_done(struct batcher_job *job, struct status st);
 
 static struct status job_fill(struct work *w, struct served_model *m)
 {
     struct arena *a = rpc_arena(w->call);
-    const struct oip_texts *texts = &w->request.texts;
+    const struct oip_elements *texts = &w->request.texts;
     struct status st = batcher_job_init(&w->job, a, m, texts->n);
 
     for (size_t i = 0; i < texts->n && !st.code; i++)
         st = status_prefix(batcher_job_text(&w->job, a, i, texts->rows[i].data, texts->rows[i].size),
                            OIP_TENSOR_TEXT "[%zu]", i);
     w->job.level = w->request.priority > 1 ? BATCHER_BULK : BATCHER_ONLINE;
-    w->job.deadline = deadline_of(w);
+    w->job.deadline = rpc_deadline(w->call);
+    if (w->request.deadline < w->job.deadline)
+        w->job.deadline = w->request.deadline;
     w->job.cancelled = work_cancelled;
     w->job.done = work_done;
     w->job.ctx = w;

@@ -93,11 +93,11 @@ static bool tensor_fill(struct arena *a, tensor_metadata **out, const char *name
 static bool tensors_fill(struct arena *a, Inference__ModelMetadataResponse *rep, size_t classes)
 {
     rep->inputs = arena_alloc(a, sizeof *rep->inputs);
-    rep->outputs = arena_alloc(a, OIP_MAX_OUTPUTS * sizeof *rep->outputs);
+    rep->outputs = arena_alloc(a, OIP_N_OUTPUTS * sizeof *rep->outputs);
     if (!rep->inputs || !rep->outputs)
         return false;
     rep->n_inputs = 1;
-    rep->n_outputs = OIP_MAX_OUTPUTS;
+    rep->n_outputs = OIP_N_OUTPUTS;
     return tensor_fill(a, &rep->inputs[0], OIP_TENSOR_TEXT, "BYTES", 0) &&
            tensor_fill(a, &rep->outputs[0], oip_output_name(OIP_LABEL), "BYTES", 0) &&
            tensor_fill(a, &rep->outputs[1], oip_output_name(OIP_SCORE), "FP32", classes) &&

@@ -14,6 +14,8 @@
 
 #define MAX 256
 
+static const struct oip_input texts_input = {"text", "texts", MAX};
+
 typedef Inference__ModelInferRequest__InferInputTensor input;
 
 static struct arena arena;
@@ -82,14 +84,14 @@ static struct made *make_raw(int64_t n, const void *data, size_t size)
     return m;
 }
 
-static struct status take(const struct made *m, struct oip_texts *out)
+static struct status take(const struct made *m, struct oip_elements *out)
 {
-    return oip_texts_read(out, &m->req, MAX, &arena);
+    return oip_elements_read(out, &m->req, &texts_input, &arena);
 }
 
 static void refused(const struct made *m, enum code code, const char *words)
 {
-    struct oip_texts out;
+    struct oip_elements out;
     struct status st = take(m, &out);
 
     if (st.code != code || !strstr(st.msg, words))
@@ -99,7 +101,7 @@ static void refused(const struct made *m, enum code code, const char *words)
 static void test_typed(void **state)
 {
     struct made *m = make_typed(2, 2);
-    struct oip_texts out;
+    struct oip_elements out;
 
     (void)state;
     m->elements[1] = (ProtobufCBinaryData){0, NULL}; /* how protobuf-c gives no bytes */
@@ -117,7 +119,7 @@ static void test_typed(void **state)
 
 static void test_raw(void **state)
 {
-    struct oip_texts out;
+    struct oip_elements out;
     struct made *m = make_raw(3, "\2\0\0\0ab\0\0\0\0\1\0\0\0\0", 15);
 
     (void)state;
@@ -223,7 +225,7 @@ static void test_only_the_exact_size_is_taken(void **state)
 {
     static uint8_t data[24 * MAX];
     uint32_t sizes[MAX];
-    struct oip_texts out;
+    struct oip_elements out;
     struct rng rng;
 
     (void)state;
@@ -253,12 +255,12 @@ static void test_only_the_exact_size_is_taken(void **state)
 static void test_a_full_arena_is_told(void **state)
 {
     struct arena small;
-    struct oip_texts out;
+    struct oip_elements out;
     struct made *m = make_typed(MAX, MAX);
 
     (void)state;
     arena_init(&small, 64);
-    assert_int_equal(oip_texts_read(&out, &m->req, MAX, &small).code, ST_EXHAUSTED);
+    assert_int_equal(oip_elements_read(&out, &m->req, &texts_input, &small).code, ST_EXHAUSTED);
     arena_fini(&small);
 }
 

@@ -1,4 +1,4 @@
-/* oip_tensor.c - see oip_tensor.h. Our models take texts and nothing else, so there is one input to understand; the
+/* oip_tensor.c - see oip_tensor.h. Our models take one kind of thing each, so there is one input to understand; the
  * shape is bounded dimension by dimension before anything is multiplied. */
 #include "oip_tensor.h"
 
@@ -6,15 +6,15 @@
 #include <inttypes.h>
 #include <string.h>
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "FP32 goes out as it stands in memory");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers go out as they stand in memory");
 
-typedef Inference__ModelInferRequest__InferInputTensor oip_input;
+typedef Inference__ModelInferRequest__InferInputTensor input_tensor;
 
 #define LENGTH_SIZE 4 /* of the number before an element of BYTES */
 
-static struct status no_room(void)
+static struct status no_room(const struct oip_input *input)
 {
-    return status_errorf(ST_EXHAUSTED, "the texts are too many for one call: send fewer at a time");
+    return status_errorf(ST_EXHAUSTED, "the %s are too many for one call: send fewer at a time", input->things);
 }
 
 /* ---- requests ---- */
@@ -45,15 +45,17 @@ struct status oip_bytes_split(struct oip_bytes *rows, size_t n, const uint8_t *d
     return status_ok();
 }
 
-static struct status shape_read(const oip_input *in, size_t max, size_t *n)
+static struct status shape_read(const input_tensor *in, const struct oip_input *input, size_t *n)
 {
     if (in->n_shape < 1 || in->n_shape > 2)
-        return status_errorf(ST_INVALID, "text: its shape has %zu dimensions, must be [N] or [N,1]", in->n_shape);
-    if (in->shape[0] < 1 || (uint64_t)in->shape[0] > max)
-        return status_errorf(ST_INVALID, "text: dimension 0 of its shape is %" PRId64 ", must be 1 to %zu texts",
-                             in->shape[0], max);
+        return status_errorf(ST_INVALID, "%s: its shape has %zu dimensions, must be [N] or [N,1]", input->name,
+                             in->n_shape);
+    if (in->shape[0] < 1 || (uint64_t)in->shape[0] > input->max)
+        return status_errorf(ST_INVALID, "%s: dimension 0 of its shape is %" PRId64 ", must be 1 to %zu %s",
+                             input->name, in->shape[0], input->max, input->things);
     if (in->n_shape == 2 && in->shape[1] != 1)
-        return status_errorf(ST_INVALID, "text: dimension 1 of its shape is %" PRId64 ", must be 1", in->shape[1]);
+        return status_errorf(ST_INVALID, "%s: dimension 1 of its shape is %" PRId64 ", must be 1", input->name,
+                             in->shape[1]);
     *n = (size_t)in->shape[0];
     return status_ok();
 }
@@ -65,12 +67,13 @@ static size_t n_foreign(const Inference__InferTensorContents *c)
            c->n_fp32_contents + c->n_fp64_contents;
 }
 
-static struct status typed_read(struct oip_bytes *rows, size_t n, const Inference__InferTensorContents *c)
+static struct status typed_read(struct oip_bytes *rows, size_t n, const Inference__InferTensorContents *c,
+                                const char *name)
 {
     if (n_foreign(c))
-        return status_errorf(ST_INVALID, "text: contents of another datatype; BYTES go into bytes_contents");
+        return status_errorf(ST_INVALID, "%s: contents of another datatype; BYTES go into bytes_contents", name);
     if (c->n_bytes_contents != n)
-        return status_errorf(ST_INVALID, "text: %zu elements in bytes_contents, its shape says %zu",
+        return status_errorf(ST_INVALID, "%s: %zu elements in bytes_contents, its shape says %zu", name,
                              c->n_bytes_contents, n);
     for (size_t i = 0; i < n; i++) {
         const ProtobufCBinaryData *b = &c->bytes_contents[i];
@@ -79,53 +82,52 @@ static struct status typed_read(struct oip_bytes *rows, size_t n, const Inferenc
     return status_ok();
 }
 
-static struct status data_read(struct oip_texts *out, const Inference__ModelInferRequest *req)
+static struct status data_read(struct oip_elements *out, const Inference__ModelInferRequest *req, const char *name)
 {
     const Inference__InferTensorContents *c = req->inputs[0]->contents;
 
     out->raw = req->n_raw_input_contents > 0;
     if (!out->raw && !c)
-        return status_errorf(ST_INVALID, "text: it has no data: neither contents nor raw_input_contents");
+        return status_errorf(ST_INVALID, "%s: it has no data: neither contents nor raw_input_contents", name);
     if (!out->raw)
-        return typed_read(out->rows, out->n, c);
+        return typed_read(out->rows, out->n, c, name);
     if (req->n_raw_input_contents != req->n_inputs)
         return status_errorf(ST_INVALID, "raw_input_contents: %zu entries for %zu inputs", req->n_raw_input_contents,
                              req->n_inputs);
     if (c && c->n_bytes_contents + n_foreign(c))
-        return status_errorf(ST_INVALID, "text: it has contents and the request has raw_input_contents: send one");
-    return oip_bytes_split(out->rows, out->n, req->raw_input_contents[0].data, req->raw_input_contents[0].len,
-                           OIP_TENSOR_TEXT);
+        return status_errorf(ST_INVALID, "%s: it has contents and the request has raw_input_contents: send one", name);
+    return oip_bytes_split(out->rows, out->n, req->raw_input_contents[0].data, req->raw_input_contents[0].len, name);
 }
 
-/* Exactly one input, "text", of BYTES, in memory that was sent. */
-static struct status input_check(const Inference__ModelInferRequest *req)
+/* Exactly the one input, of BYTES, in memory that was sent. */
+static struct status input_check(const Inference__ModelInferRequest *req, const char *name)
 {
     for (size_t i = 0; i < req->n_inputs; i++)
-        if (strcmp(req->inputs[i]->name, OIP_TENSOR_TEXT) != 0)
-            return status_errorf(ST_INVALID, "the model has the one input text, and none of the name \"%s\"",
+        if (strcmp(req->inputs[i]->name, name) != 0)
+            return status_errorf(ST_INVALID, "the model has the one input %s, and none of the name \"%s\"", name,
                                  req->inputs[i]->name);
     if (req->n_inputs != 1)
-        return status_errorf(ST_INVALID, "text: the input is there %zu times, must be there once", req->n_inputs);
-    const oip_input *in = req->inputs[0];
+        return status_errorf(ST_INVALID, "%s: the input is there %zu times, must be there once", name, req->n_inputs);
+    const input_tensor *in = req->inputs[0];
     for (size_t i = 0; i < in->n_parameters; i++)
         if (strncmp(in->parameters[i]->key, "shared_memory", 13) == 0)
-            return status_errorf(ST_UNIMPLEMENTED, "text: this server takes no tensors in shared memory");
+            return status_errorf(ST_UNIMPLEMENTED, "%s: this server takes no tensors in shared memory", name);
     if (strcmp(in->datatype, "BYTES") != 0)
-        return status_errorf(ST_INVALID, "text: its datatype has to be BYTES, it is \"%s\"", in->datatype);
+        return status_errorf(ST_INVALID, "%s: its datatype has to be BYTES, it is \"%s\"", name, in->datatype);
     return status_ok();
 }
 
-struct status oip_texts_read(struct oip_texts *out, const Inference__ModelInferRequest *req, size_t max,
-                             struct arena *arena)
+struct status oip_elements_read(struct oip_elements *out, const Inference__ModelInferRequest *req,
+                                const struct oip_input *input, struct arena *arena)
 {
-    struct status st = input_check(req);
+    struct status st = input_check(req, input->name);
 
     if (!st.code)
-        st = shape_read(req->inputs[0], max, &out->n);
+        st = shape_read(req->inputs[0], input, &out->n);
     if (st.code)
         return st;
     out->rows = arena_alloc(arena, out->n * sizeof *out->rows);
-    return out->rows ? data_read(out, req) : no_room();
+    return out->rows ? data_read(out, req, input->name) : no_room(input);
 }
 
 /* ---- answers ---- */
@@ -220,4 +222,16 @@ void oip_write_fp32(struct oip_writer *w, const char *name, const float *data, s
         return;
     t->contents->fp32_contents = (float *)data;
     t->contents->n_fp32_contents = count;
+}
+
+void oip_write_int32(struct oip_writer *w, const char *name, const int32_t *data, size_t n)
+{
+    Inference__ModelInferResponse__InferOutputTensor *t = output_add(w, name, "INT32", n, 0);
+
+    if (t && w->raw)
+        raw_add(w, data, n * sizeof *data);
+    if (!t || w->raw || !(t->contents = contents_new(w)))
+        return;
+    t->contents->int_contents = (int32_t *)data;
+    t->contents->n_int_contents = n;
 }

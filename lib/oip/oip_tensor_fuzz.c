@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define MAX 256
 
 /* The texts as an answer's raw output, split again. */
-static void again(const struct oip_texts *texts, struct arena *arena)
+static void again(const struct oip_elements *texts, struct arena *arena)
 {
     Inference__ModelInferResponse rep = INFERENCE__MODEL_INFER_RESPONSE__INIT;
     struct oip_writer w = {&rep, arena, true, false};
@@ -30,13 +30,14 @@ static void again(const struct oip_texts *texts, struct arena *arena)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const struct oip_input input = {"text", "texts", MAX};
     struct arena arena;
-    struct oip_texts texts;
+    struct oip_elements texts;
     const void *req;
 
     arena_init(&arena, 1 << 20);
     if (!message_parse(&req, &inference__model_infer_request__descriptor, data, size, &arena).code &&
-        !oip_texts_read(&texts, req, MAX, &arena).code) {
+        !oip_elements_read(&texts, req, &input, &arena).code) {
         if (texts.n < 1 || texts.n > MAX)
             abort();
         again(&texts, &arena);
