@@ -97,6 +97,8 @@ def test_detect(shared, needs_weights, tmp_path):
     found = json.loads(shared.ctl("detect", "--json", "--threshold", "0.5", str(DOG)).stdout)
     assert found["id"] == DOG.name and all(o["confidence"] >= 0.5 for o in found["objects"])
     (tmp_path / "x.jpg").write_text("not an image")
+    assert "ms in the queue" in shared.ctl("detect", "--timing", "--model", "yolov3-tiny", str(DOG)).stdout
+    assert "yolov3-tiny" in shared.ctl("detect", "--model", "no-such", str(DOG), check=False).stderr
     assert shared.ctl("detect", str(tmp_path / "x.jpg"), check=False).returncode == 2
     missing = shared.ctl("detect", str(tmp_path / "missing.jpg"), check=False)
     assert missing.returncode == 1 and "missing.jpg" in missing.stderr

@@ -11,6 +11,8 @@
 
 struct settings {
     double threshold;
+    char *model;
+    bool timing;
 };
 
 static struct settings settings;
@@ -18,6 +20,8 @@ static struct settings settings;
 static const struct config_option options[] = {
     {"threshold", CONFIG_FLOAT, offsetof(struct settings, threshold), "0",
      "lowest confidence that is shown, 0.001 to 1; 0: the model's own", 0, 1},
+    {"model", CONFIG_STR, offsetof(struct settings, model), "", "name of the model; empty: the detector's default"},
+    {"timing", CONFIG_BOOL, offsetof(struct settings, timing), "false", "also shows how long each stage took"},
 };
 
 static void print_objects(const Bloginfer__V1__DetectResponse *rep)
@@ -38,6 +42,11 @@ static void print_objects(const Bloginfer__V1__DetectResponse *rep)
     char *model = text_clean(rep->model);
     printf("%zu objects in %u x %u pixels by %s\n", rep->n_objects, rep->image_width, rep->image_height, model);
     free(model);
+    if (rep->timing)
+        printf("%.2f ms in the queue, decoding %.2f, resizing %.2f, network %.2f, boxes %.2f\n",
+               (double)rep->timing->queue_us / 1e3, (double)rep->timing->decode_us / 1e3,
+               (double)rep->timing->resize_us / 1e3, (double)rep->timing->forward_us / 1e3,
+               (double)rep->timing->boxes_us / 1e3);
 }
 
 static int detect(struct ctl *ctl, int n_words, char **words)
@@ -57,6 +66,8 @@ static int detect(struct ctl *ctl, int n_words, char **words)
     req.image.data = (uint8_t *)image;
     req.image.len = size;
     req.threshold = (float)settings.threshold;
+    req.model = settings.model;
+    req.want_timing = settings.timing;
     st = ctl_call(ctl, CTL_DETECTOR, &bloginfer__v1__detect_service__descriptor, "Detect", &req, (const void **)&rep);
     free(image);
     if (st.code)

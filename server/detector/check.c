@@ -28,13 +28,16 @@ bool check_main(int argc, char **argv, int *exit_code)
 {
     struct served_check found = {.forward_seconds = 0};
 
-    if (argc != 5 || strcmp(argv[1], "--check") != 0)
+    if (argc < 2 || strcmp(argv[1], "--check") != 0)
         return false;
+    *exit_code = 2;
+    if (argc != 6)
+        return true;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setpriority(PRIO_PROCESS, 0, LOWER);
     alarm(CHECK_SECONDS);
     nn_setup_blas(argv);
-    const struct served_config config = {.path = argv[3], .engine = argv[4], .n_workers = 1};
+    const struct served_config config = {.path = argv[3], .engine = argv[4], .precision = argv[5], .n_workers = 1};
     struct status st = log_init("detector-check", "info");
     if (!st.code)
         st = served_try(&found, argv[2], &config);
@@ -51,8 +54,9 @@ bool check_main(int argc, char **argv, int *exit_code)
 /* Starts it with its output on *out; *out is open for reading then. */
 static struct status start(pid_t *pid, int *out, const char *name, const struct served_config *config)
 {
-    char *const argv[] = {"bloginfer-detector",   "--check", (char *)name, (char *)config->path,
-                          (char *)config->engine, NULL};
+    char *const argv[] = {
+        "bloginfer-detector",      "--check", (char *)name, (char *)config->path, (char *)config->engine,
+        (char *)config->precision, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none;

@@ -2,7 +2,7 @@
  * check and harms nobody, darknet finds no threads of ours, and the memory is given back whole. The process is this very
  * program, started as
  *
- *     PROGRAM --check NAME PATH ENGINE
+ *     PROGRAM --check NAME PATH ENGINE PRECISION
  *
  * which is not for people. */
 #ifndef DETECTOR_CHECK_H

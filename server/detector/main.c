@@ -10,7 +10,7 @@
 #include <string.h>
 
 struct settings {
-    char *models, *data, *home, *model, *serve, *engine, *resize, *admission, *log_level;
+    char *models, *data, *home, *model, *serve, *engine, *precision, *resize, *admission, *log_level;
     int64_t networks, max_image_bytes, max_pixels, port, metrics_port;
     int64_t queue_bytes, queue_images, max_wait_ms, poll_ms;
     double threshold, nms;
@@ -39,6 +39,8 @@ static const struct config_option options[] = {
      NULL},
     {"engine", CONFIG_ENUM, AT(engine), "auto", "what computes the networks", 0, 0,
      "auto|fp32|int16|int8|openblas|darknet"},
+    {"precision", CONFIG_ENUM, AT(precision), "auto", "what the engine that auto finds computes in", 0, 0,
+     "auto|fp32|int16|int8"},
     {"resize", CONFIG_ENUM, AT(resize), "plain",
      "from a picture to a network's input: plain stretches both sides, letterbox keeps them in proportion as darknet's "
      "own "
@@ -128,6 +130,7 @@ static void open_detector(struct program *p, const struct settings *s, const cha
                    .others = s->serve,
                    .serve = {.path = path,
                              .engine = s->engine,
+                             .precision = s->precision,
                              .n_workers = (size_t)(s->networks ? s->networks : cpus_allowed()),
                              .threshold = (float)s->threshold}},
         .queue = queue_settings(s),

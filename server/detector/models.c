@@ -98,7 +98,7 @@ static void load_all(struct models *m)
 
 struct status models_open(struct models **out, const struct models_config *config)
 {
-    struct status st = served_engine_check(config->serve.engine);
+    struct status st = served_engine_check(&config->serve);
 
     if (st.code)
         return st;

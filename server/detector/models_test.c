@@ -34,7 +34,9 @@ static void copy_model(const char *to)
 static struct models *open_models(const char *model, const char *others)
 {
     const struct models_config config = {
-        .model = model, .others = others, .serve = {.path = folder, .engine = "openblas", .n_workers = 1}};
+        .model = model,
+        .others = others,
+        .serve = {.path = folder, .engine = "openblas", .precision = "auto", .n_workers = 1}};
     struct models *m;
 
     or_die(models_open(&m, &config));
@@ -128,19 +130,26 @@ static void test_what_is_replaced_stays_for_those_who_have_it(void **state)
 
 static void test_wrong_settings(void **state)
 {
-    struct models_config config = {
-        .model = "small", .others = "", .serve = {.path = folder, .engine = "gpu", .n_workers = 1}};
+    struct models_config config = {.model = "small",
+                                   .others = "",
+                                   .serve = {.path = folder, .engine = "gpu", .precision = "auto", .n_workers = 1}};
     struct models *m;
     (void)state;
     assert_int_equal(models_open(&m, &config).code, ST_INVALID);
     config.serve.engine = "openblas";
+    config.serve.precision = "int8";
+    struct status st = models_open(&m, &config);
+    assert_int_equal(st.code, ST_INVALID);
+    assert_non_null(strstr(st.msg, "openblas (fp32)"));
+    config.serve.precision = "fp32";
     config.others = "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p";
     assert_int_equal(models_open(&m, &config).code, ST_INVALID);
 }
 
 static void test_threshold_of_the_settings(void **state)
 {
-    struct served_config config = {.path = folder, .engine = "openblas", .n_workers = 2, .threshold = 0.4f};
+    struct served_config config = {
+        .path = folder, .engine = "openblas", .precision = "auto", .n_workers = 2, .threshold = 0.4f};
     struct served *s;
     (void)state;
     or_die(served_load(&s, "small", &config, NULL));
@@ -155,7 +164,7 @@ static void test_threshold_of_the_settings(void **state)
 
 static void test_files_that_changed_since_their_check(void **state)
 {
-    const struct served_config config = {.path = folder, .engine = "openblas", .n_workers = 1};
+    const struct served_config config = {.path = folder, .engine = "openblas", .precision = "auto", .n_workers = 1};
     struct served_check checked;
     struct served *s;
     (void)state;

@@ -247,7 +247,7 @@ static void test_at_once_when_asked(void **state)
 
 static void test_a_check_says_what_is_wrong(void **state)
 {
-    const struct served_config config = {.path = folder, .engine = "openblas", .n_workers = 1};
+    const struct served_config config = {.path = folder, .engine = "openblas", .precision = "auto", .n_workers = 1};
     struct served_check checked;
     int never = eventfd(0, EFD_CLOEXEC), stop = eventfd(1, EFD_CLOEXEC);
     (void)state;

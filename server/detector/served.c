@@ -10,11 +10,27 @@
 
 /* ---- which engine ---- */
 
-struct status served_engine_check(const char *name)
+/* NULL when anything will do. */
+static const char *wanted(const char *name)
 {
-    if (strcmp(name, "auto") == 0 || engine_kind_find(name))
-        return status_ok();
-    return status_errorf(ST_INVALID, "engine \"%.40s\": auto, fp32, int16, int8, openblas or darknet is needed", name);
+    return strcmp(name, "auto") == 0 ? NULL : name;
+}
+
+struct status served_engine_check(const struct served_config *config)
+{
+    const char *engine = wanted(config->engine), *precision = wanted(config->precision);
+    char list[STATUS_MSG_SIZE / 2] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; engine_kind_at(i); i++) {
+        const struct engine_kind *kind = engine_kind_at(i);
+        if ((!engine || strcmp(kind->name, engine) == 0) && (!precision || strcmp(kind->precision, precision) == 0))
+            return status_ok();
+        if (used < sizeof list)
+            used += (size_t)snprintf(list + used, sizeof list - used, ", %s (%s)", kind->name, kind->precision);
+    }
+    return status_errorf(ST_INVALID, "no engine \"%.20s\" of precision \"%.20s\": there is auto%s", config->engine,
+                         config->precision, list);
 }
 
 /* The engine that config names, or with "auto" the fastest that computes this network right. */
@@ -22,7 +38,7 @@ static struct status choose_engine(struct engine **out, double *seconds, const s
                                    const struct served_config *config)
 {
     struct trial t;
-    struct status st = trial_choose(out, &t, config->engine, NULL, m->network, m->name);
+    struct status st = trial_choose(out, &t, config->engine, wanted(config->precision), m->network, m->name);
 
     if (!st.code)
         *seconds = t.forward_seconds;

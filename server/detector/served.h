@@ -32,8 +32,9 @@ struct served {
 };
 
 struct served_config {
-    const char *path;   /* folders, see loader.h */
-    const char *engine; /* "auto", or the name of an engine */
+    const char *path;      /* folders, see loader.h */
+    const char *engine;    /* "auto", or the name of an engine */
+    const char *precision; /* "auto", or what the engine computes in; for the engine "auto" */
     size_t n_workers;
     float threshold; /* 0: the model's own */
 };
@@ -45,8 +46,8 @@ struct served_check {
     double forward_seconds;
 };
 
-/* ST_INVALID: there is no such engine. */
-struct status served_engine_check(const char *name);
+/* ST_INVALID: there is no such engine, or none of that precision; the message names those there are. */
+struct status served_engine_check(const struct served_config *config);
 
 /* Looks at the model's files, runs its candidates for an engine beside darknet, and says which serves; the first half of
  * served_load(). Starts a child process for a moment (trial.h): call before threads exist. */

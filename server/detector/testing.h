@@ -99,7 +99,9 @@ static inline struct status testing_detect(struct detector *d, const char *model
 static inline struct detector_config testing_config(const char *path, const char *model, size_t n_workers)
 {
     return (struct detector_config){
-        .models = {.model = model, .others = "", .serve = {.path = path, .engine = "openblas", .n_workers = n_workers}},
+        .models = {.model = model,
+                   .others = "",
+                   .serve = {.path = path, .engine = "openblas", .precision = "auto", .n_workers = n_workers}},
         .queue = {.max_bytes = 64 << 20,
                   .max_images = 100,
                   .max_wait_ms = 60000,
