@@ -1,5 +1,7 @@
 /* v2.c - /v2: the Open Inference Protocol over REST, with the extensions model_repository and binary_tensor_data. The
- * inference service answers over gRPC; here its messages become JSON. Errors are {"error": words}, with the HTTP status
+ * inference service answers over gRPC, and the detector for the models that are its own; here their messages become JSON.
+ * Which models are whose they know themselves: the one that is asked second is asked because the first has no such model.
+ * Errors are {"error": words}, with the HTTP status
  * that servers of this protocol agree on: 404 not there, 503 not able, 501 not supported, 500 broken, else 400. */
 #include "gateway.h"
 #include "json.h"
@@ -55,6 +57,42 @@ static bool ask(struct http_call *call, const char *method, const void *in, cons
     return !st.code;
 }
 
+/* Whether this backend has nothing to say of the model, so that another one may be asked. */
+static bool is_stranger(enum code code)
+{
+    return code == ST_NOT_FOUND || code == ST_UNAVAILABLE || code == ST_UNIMPLEMENTED;
+}
+
+static struct status ask_backend(struct http_call *call, struct backend *b, const char *method, const void *in,
+                                 const void **out)
+{
+    struct gateway *g = http_service(call);
+
+    if (b == &g->detector && monitor_state(g->monitor, b->name) == MONITOR_DOWN)
+        return status_errorf(ST_UNAVAILABLE, "%s cannot be reached, try again", b->name);
+    return backend_ask(b, call, g->deadline_ms, SERVICE, method, in, out);
+}
+
+/* About a model, which is the inference service's or the detector's. When neither has it, the answer is the inference
+ * service's. */
+static bool ask_owner(struct http_call *call, bool detector_first, const char *method, const void *in, const void **out)
+{
+    struct gateway *g = http_service(call);
+    struct backend *first = detector_first ? &g->detector : &g->inference;
+    struct backend *second = detector_first ? &g->inference : &g->detector;
+    struct status st = ask_backend(call, first, method, in, out);
+
+    if (is_stranger(st.code)) {
+        struct status other = ask_backend(call, second, method, in, out);
+
+        if (detector_first || !is_stranger(other.code))
+            st = other;
+    }
+    if (st.code)
+        fail(call, &st);
+    return !st.code;
+}
+
 /* {name}, and {version} or "". */
 static char *model_of(struct http_call *call)
 {
@@ -88,16 +126,24 @@ static struct status ready_get(struct http_call *call)
     return status_ok();
 }
 
+/* The inference service says of a model that it does not know that it is not ready. */
 static struct status model_ready_get(struct http_call *call)
 {
+    struct gateway *g = http_service(call);
     Inference__ModelReadyRequest req = INFERENCE__MODEL_READY_REQUEST__INIT;
     const void *out;
+    bool ready;
 
     req.name = model_of(call);
     req.version = version_of(call);
-    if (!ask(call, "ModelReady", &req, &out))
-        return status_ok();
-    bool ready = ((const Inference__ModelReadyResponse *)out)->ready;
+    struct status st = ask_backend(call, &g->inference, "ModelReady", &req, &out);
+    ready = !st.code && ((const Inference__ModelReadyResponse *)out)->ready;
+    if (!ready && !ask_backend(call, &g->detector, "ModelReady", &req, &out).code) {
+        ready = ((const Inference__ModelReadyResponse *)out)->ready;
+        st = ready ? status_ok() : st;
+    }
+    if (st.code)
+        return fail(call, &st);
     json_reply(call, ready ? 200 : 503, json_pack("{s:s, s:b}", "name", req.name, "ready", ready));
     return status_ok();
 }
@@ -121,27 +167,49 @@ static struct status model_get(struct http_call *call)
 
     req.name = model_of(call);
     req.version = version_of(call);
-    if (ask(call, "ModelMetadata", &req, &out))
+    if (ask_owner(call, false, "ModelMetadata", &req, &out))
         json_reply(call, 200, pbjson_encode(out));
     return status_ok();
 }
 
-static struct status models_get(struct http_call *call)
+/* The models of both, each as RepositoryIndex of its service tells it; one that is not there, or not of this protocol, has
+ * none. False: neither answers, and the request has been answered. */
+static bool ask_index(struct http_call *call, bool only_ready, const Inference__RepositoryIndexResponse *reps[2])
 {
     Inference__RepositoryIndexRequest req = INFERENCE__REPOSITORY_INDEX_REQUEST__INIT;
-    const Inference__RepositoryIndexResponse *rep;
-    const void *out;
-    json_t *names = json_array();
+    static const Inference__RepositoryIndexResponse none = INFERENCE__REPOSITORY_INDEX_RESPONSE__INIT;
+    struct gateway *g = http_service(call);
+    const void *texts = &none, *pictures = &none;
 
-    req.ready = true;
-    if (!ask(call, "RepositoryIndex", &req, &out)) {
-        json_decref(names);
-        return status_ok();
+    req.ready = only_ready;
+    struct status other = ask_backend(call, &g->detector, "RepositoryIndex", &req, &pictures);
+    struct status st = ask_backend(call, &g->inference, "RepositoryIndex", &req, &texts);
+    if (st.code && (st.code != ST_UNAVAILABLE || other.code)) {
+        fail(call, &st);
+        return false;
     }
-    rep = out;
+    reps[0] = texts ? texts : &none;
+    reps[1] = pictures ? pictures : &none;
+    return true;
+}
+
+static void add_names(json_t *names, const Inference__RepositoryIndexResponse *rep)
+{
     for (size_t i = 0; i < rep->n_models; i++) /* by name, then version */
         if (!i || strcmp(rep->models[i]->name, rep->models[i - 1]->name) != 0)
             json_array_append_new(names, json_string(rep->models[i]->name));
+}
+
+static struct status models_get(struct http_call *call)
+{
+    const Inference__RepositoryIndexResponse *reps[2];
+    json_t *names;
+
+    if (!ask_index(call, true, reps))
+        return status_ok();
+    names = json_array();
+    add_names(names, reps[0]);
+    add_names(names, reps[1]);
     json_reply(call, 200, json_pack("{s:o}", "models", names));
     return status_ok();
 }
@@ -178,6 +246,12 @@ static struct status infer_decode(struct http_call *call, struct v2_infer *in)
     return v2_infer_decode(in, body, size, http_header(call, V2_HEADER), http_arena(call));
 }
 
+/* Spares the inference service a picture that it would only turn away. */
+static bool wants_picture(const Inference__ModelInferRequest *req)
+{
+    return req->n_inputs && !strcmp(req->inputs[0]->name, "image");
+}
+
 static struct status infer_post(struct http_call *call)
 {
     struct v2_infer in = {0};
@@ -189,7 +263,7 @@ static struct status infer_post(struct http_call *call)
     } else {
         in.req.model_name = model_of(call);
         in.req.model_version = version_of(call);
-        if (ask(call, "ModelInfer", &in.req, &out))
+        if (ask_owner(call, wants_picture(&in.req), "ModelInfer", &in.req, &out))
             infer_reply(call, &in, out);
     }
     v2_infer_fini(&in);
@@ -210,20 +284,24 @@ static struct status optional_body(struct http_call *call, json_t **out)
 
 static struct status index_post(struct http_call *call)
 {
-    Inference__RepositoryIndexRequest req = INFERENCE__REPOSITORY_INDEX_REQUEST__INIT;
-    json_t *in, *index;
-    const void *out;
+    const Inference__RepositoryIndexResponse *reps[2];
+    json_t *in, *models;
     struct status st = optional_body(call, &in);
+    bool only_ready = json_is_true(json_object_get(in, "ready"));
 
-    req.ready = json_is_true(json_object_get(in, "ready"));
     json_decref(in);
     if (st.code)
         return fail(call, &st);
-    if (!ask(call, "RepositoryIndex", &req, &out))
+    if (!ask_index(call, only_ready, reps))
         return status_ok();
-    index = pbjson_encode(out);
-    json_reply(call, 200, json_incref(json_object_get(index, "models")));
-    json_decref(index);
+    models = json_array();
+    for (size_t i = 0; i < COUNT_OF(reps); i++) {
+        json_t *index = pbjson_encode((const ProtobufCMessage *)reps[i]);
+
+        json_array_extend(models, json_object_get(index, "models"));
+        json_decref(index);
+    }
+    json_reply(call, 200, models);
     return status_ok();
 }
 

@@ -33,6 +33,18 @@ static void see(const char *model, const char *version)
     pthread_mutex_unlock(&mu);
 }
 
+static atomic_bool has_eyes; /* the detector speaks this protocol */
+
+static bool is_picture_model(const char *name)
+{
+    return !strcmp(name, "tiny");
+}
+
+static struct status no_model(void)
+{
+    return status_errorf(ST_NOT_FOUND, "no such model");
+}
+
 static struct status server_live(struct rpc_call *call, const void *in, void *out)
 {
     (void)call;
@@ -55,7 +67,7 @@ static struct status model_ready(struct rpc_call *call, const void *in, void *ou
 
     (void)call;
     see(req->name, req->version);
-    ((Inference__ModelReadyResponse *)out)->ready = atomic_load(&ready);
+    ((Inference__ModelReadyResponse *)out)->ready = atomic_load(&ready) && !is_picture_model(req->name);
     return answer();
 }
 
@@ -82,6 +94,8 @@ static struct status model_metadata(struct rpc_call *call, const void *in, void 
     Inference__ModelMetadataResponse *rep = out;
 
     (void)call;
+    if (is_picture_model(req->name))
+        return no_model();
     see(req->name, req->version);
     inference__model_metadata_response__tensor_metadata__init(&text);
     text.name = (char *)"text";
@@ -106,6 +120,8 @@ static struct status model_infer(struct rpc_call *call, const void *in, void *ou
     const Inference__ModelInferRequest *req = in;
     Inference__ModelInferResponse *rep = out;
 
+    if (is_picture_model(req->model_name))
+        return no_model();
     see(req->model_name, req->model_version);
     pthread_mutex_lock(&mu);
     seen_size = req->n_raw_input_contents ? req->raw_input_contents[0].len : 0;
@@ -169,8 +185,69 @@ static const struct rpc_method methods[] = {
     RPC_UNARY("RepositoryModelUnload", unload),
 };
 
-static struct rpc_server *backend;
+/* ---- the detector: one model, which answers with its input's size ---- */
+
+static struct status eyes_model_ready(struct rpc_call *call, const void *in, void *out)
+{
+    (void)call;
+    if (!atomic_load(&has_eyes) || !is_picture_model(((const Inference__ModelReadyRequest *)in)->name))
+        return no_model();
+    ((Inference__ModelReadyResponse *)out)->ready = true;
+    return status_ok();
+}
+
+static struct status eyes_metadata(struct rpc_call *call, const void *in, void *out)
+{
+    const Inference__ModelMetadataRequest *req = in;
+
+    (void)call;
+    if (!atomic_load(&has_eyes) || !is_picture_model(req->name))
+        return no_model();
+    ((Inference__ModelMetadataResponse *)out)->name = req->name;
+    ((Inference__ModelMetadataResponse *)out)->platform = (char *)"eyes";
+    return status_ok();
+}
+
+static struct status eyes_infer(struct rpc_call *call, const void *in, void *out)
+{
+    const Inference__ModelInferRequest *req = in;
+    Inference__ModelInferResponse *rep = out;
+
+    if (!atomic_load(&has_eyes) || !is_picture_model(req->model_name))
+        return no_model();
+    rep->model_name = req->model_name;
+    rep->model_version = arena_printf(rpc_arena(call), "%zu", req->raw_input_contents[0].len);
+    return status_ok();
+}
+
+static struct status eyes_index(struct rpc_call *call, const void *in, void *out)
+{
+    static Inference__RepositoryIndexResponse__ModelIndex row, *list[] = {&row};
+    Inference__RepositoryIndexResponse *rep = out;
+
+    (void)call;
+    (void)in;
+    if (!atomic_load(&has_eyes))
+        return status_errorf(ST_UNIMPLEMENTED, "no eyes");
+    inference__repository_index_response__model_index__init(&row);
+    row.name = (char *)"tiny";
+    row.state = (char *)"READY";
+    rep->models = list;
+    rep->n_models = 1;
+    return status_ok();
+}
+
+static const struct rpc_method eyes_methods[] = {
+    RPC_UNARY("ServerLive", server_live),       RPC_UNARY("ServerReady", server_ready),
+    RPC_UNARY("ModelReady", eyes_model_ready),  RPC_UNARY("ServerMetadata", server_metadata),
+    RPC_UNARY("ModelMetadata", eyes_metadata),  RPC_UNARY("ModelInfer", eyes_infer),
+    RPC_UNARY("RepositoryIndex", eyes_index),   RPC_UNARY("RepositoryModelLoad", load),
+    RPC_UNARY("RepositoryModelUnload", unload),
+};
+
+static struct rpc_server *backend, *eyes;
 static struct gateway gateway = {.deadline_ms = 5000};
+static const struct monitor_target monitored[] = {{&gateway.detector, NULL, "detector"}};
 
 static int set_up(void **state)
 {
@@ -181,7 +258,7 @@ static int set_up(void **state)
                                 .service = &gateway,
                                 .plain_errors = "/v2",
                                 .quiet = true};
-    static char target[32];
+    static char target[32], eyes_target[32];
 
     (void)state;
     rpc_init();
@@ -190,6 +267,14 @@ static int set_up(void **state)
     ok(rpc_server_start(backend));
     snprintf(target, sizeof target, "127.0.0.1:%d", rpc_server_port(backend));
     connect_to(&gateway.inference, "inference", target, "inference.GRPCInferenceService");
+    ok(rpc_server_new(&eyes, &config));
+    ok(rpc_server_add(eyes, SERVICE, eyes_methods, COUNT_OF(eyes_methods), NULL));
+    ok(rpc_server_start(eyes));
+    snprintf(eyes_target, sizeof eyes_target, "127.0.0.1:%d", rpc_server_port(eyes));
+    connect_to(&gateway.detector, "detector", eyes_target, "inference.GRPCInferenceService");
+    gateway.monitor = monitor_start(monitored, COUNT_OF(monitored));
+    while (monitor_state(gateway.monitor, "detector") != MONITOR_SERVING)
+        clock_sleep_ms(5);
     ok(http_start(&http, &serve));
     return 0;
 }
@@ -198,7 +283,10 @@ static int tear_down(void **state)
 {
     (void)state;
     http_stop(http);
+    monitor_stop(gateway.monitor);
     rpc_client_free(gateway.inference.client);
+    rpc_client_free(gateway.detector.client);
+    rpc_server_stop(eyes);
     rpc_server_stop(backend);
     rpc_fini();
     return 0;
@@ -209,6 +297,7 @@ static int fresh(void **state)
     (void)state;
     atomic_store(&answer_code, ST_OK);
     atomic_store(&ready, true);
+    atomic_store(&has_eyes, false);
     atomic_store(&gateway.draining, false);
     gateway.model_control = true;
     return 0;
@@ -397,13 +486,42 @@ static void test_repository_of_others_is_left_alone(void **state)
 
 #define TEST(f) cmocka_unit_test_setup(f, fresh)
 
+static void test_models_of_the_detector(void **state)
+{
+    static const char picture[] = "{\"inputs\":[{\"name\":\"image\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":"
+                                  "[\"abc\"]}]}",
+                      other[] =
+                          "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"abc\"]}]}";
+
+    (void)state;
+    check("GET", "/v2/models/tiny", "", "HTTP/1.1 404 ", "no such model");
+    check("GET", "/v2/models/tiny/ready", "", "HTTP/1.1 503 ", "false");
+    check("POST", "/v2/models/tiny/infer", picture, "HTTP/1.1 404 ", "no such model");
+    atomic_store(&has_eyes, true);
+    check("GET", "/v2/models/tiny", "", "HTTP/1.1 200 ", "\"platform\":\"eyes\"");
+    check("GET", "/v2/models/tiny/ready", "", "HTTP/1.1 200 ", "{\"name\":\"tiny\",\"ready\":true}");
+    check("POST", "/v2/models/tiny/infer", picture, "HTTP/1.1 200 ", "\"model_version\":\"7\""); /* 4 and 3 bytes */
+    check("POST", "/v2/models/tiny/infer", other, "HTTP/1.1 200 ", "\"model_name\":\"tiny\"");
+    check("POST", "/v2/models/sentiment/infer", picture, "HTTP/1.1 200 ", "\"prob\"");
+    check("GET", "/v2/models", "", "HTTP/1.1 200 ", "{\"models\":[\"sentiment\",\"troll\",\"tiny\"]}");
+    check("POST", "/v2/repository/index", "", "HTTP/1.1 200 ", "\"name\":\"tiny\"");
+    atomic_store(&answer_code, ST_UNAVAILABLE); /* of the inference service */
+    check("GET", "/v2/models/tiny", "", "HTTP/1.1 200 ", "eyes");
+    check("GET", "/v2/models", "", "HTTP/1.1 200 ", "{\"models\":[\"tiny\"]}");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_health),       TEST(test_metadata),
-        TEST(test_infer),        TEST(test_infer_with_binary_data),
-        TEST(test_bad_requests), TEST(test_errors_of_the_service),
-        TEST(test_repository),   TEST(test_repository_of_others_is_left_alone),
+        TEST(test_health),
+        TEST(test_metadata),
+        TEST(test_infer),
+        TEST(test_infer_with_binary_data),
+        TEST(test_bad_requests),
+        TEST(test_errors_of_the_service),
+        TEST(test_repository),
+        TEST(test_repository_of_others_is_left_alone),
+        TEST(test_models_of_the_detector),
     };
 
     log_init("v2_test", "error");

@@ -179,11 +179,30 @@ void http_call_add_header(struct buf *out, const char *name, const char *value)
     buf_puts(out, "\r\n");
 }
 
+/* Takes the line of a name out again. */
+static void remove_header(struct http_call *call, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (char *line = call->headers.data; line && *line;) {
+        char *end = strstr(line, "\r\n") + 2;
+
+        if (!strncmp(line, name, n) && line[n] == ':') {
+            memmove(line, end, strlen(end) + 1);
+            call->headers.size -= (size_t)(end - line);
+            return;
+        }
+        line = end;
+    }
+}
+
 void http_set_header(struct http_call *call, const char *name, const char *value)
 {
     if (route_text_valid(name, strlen(name)) && route_text_valid(value, strlen(value)) &&
-        call->headers.size + strlen(name) + strlen(value) + 4 <= HEADERS_MAX)
+        call->headers.size + strlen(name) + strlen(value) + 4 <= HEADERS_MAX) {
+        remove_header(call, name);
         http_call_add_header(&call->headers, name, value);
+    }
 }
 
 void *http_service(const struct http_call *call)

@@ -116,7 +116,8 @@ char *http_own_body(struct http_call *call, size_t *size);
  * handler has made of it and holds; they count as the body did. */
 void http_drop_body(struct http_call *call, size_t kept);
 
-/* Before http_reply(): an extra header of the answer. Values with control characters are dropped. */
+/* Before http_reply(): an extra header of the answer, in place of one of this name. Values with control
+ * characters are dropped. */
 void http_set_header(struct http_call *call, const char *name, const char *value);
 
 /* Answers, once; a handler that returns OK without it has answered 204. data is copied. */
