@@ -391,6 +391,19 @@ static json_t *floats_encode(const ProtobufCBinaryData *raw)
     return all;
 }
 
+static json_t *integers_encode(const ProtobufCBinaryData *raw)
+{
+    json_t *all = json_array();
+
+    for (size_t i = 0; i + sizeof(int32_t) <= raw->len; i += sizeof(int32_t)) {
+        int32_t n;
+
+        memcpy(&n, raw->data + i, sizeof n);
+        json_array_append_new(all, json_integer(n));
+    }
+    return all;
+}
+
 /* NULL: it does not add up. */
 static json_t *strings_encode(const ProtobufCBinaryData *raw)
 {
@@ -432,6 +445,8 @@ static json_t *data_encode(const output_tensor *t, const ProtobufCBinaryData *ra
         data = strings_encode(raw);
     else if (!strcmp(t->datatype, "FP32") && raw->len % sizeof(float) == 0)
         data = floats_encode(raw);
+    else if (!strcmp(t->datatype, "INT32") && raw->len % sizeof(int32_t) == 0)
+        data = integers_encode(raw);
     if (data && json_array_size(data) == n)
         return data;
     json_decref(data);

@@ -285,6 +285,25 @@ static void test_answer_with_binary_data(void **state)
     assert_memory_equal(body + json_size, rep.raw_output_contents[0].data, 13);
 }
 
+static void test_answer_with_integers(void **state)
+{
+    static int32_t numbers[] = {-1, 0, 2147483647, 7};
+    size_t size, json_size;
+    char *body;
+
+    (void)state;
+    make_answer();
+    outputs[1].datatype = (char *)"INT32";
+    rep.raw_output_contents[1].data = (uint8_t *)numbers;
+    body = answer_to("", &size, &json_size);
+    assert_non_null(strstr(body, "\"datatype\":\"INT32\",\"shape\":[2,2],\"data\":[-1,0,2147483647,7]"));
+    rep.raw_output_contents[1].len = 0; /* no picture of the request shows anything */
+    outputs[1].shape = (int64_t[]){0};
+    outputs[1].n_shape = 1;
+    body = answer_to("", &size, &json_size);
+    assert_non_null(strstr(body, "\"datatype\":\"INT32\",\"shape\":[0],\"data\":[]"));
+}
+
 /* What a service of ours never sends; another build of it might. */
 static void test_answers_that_do_not_add_up(void **state)
 {
@@ -325,6 +344,7 @@ int main(void)
         TEST(test_too_much_is_told),
         TEST(test_answer_in_json),
         TEST(test_answer_with_binary_data),
+        TEST(test_answer_with_integers),
         TEST(test_answers_that_do_not_add_up),
     };
 
