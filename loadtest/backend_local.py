@@ -33,11 +33,6 @@ def free_ports(n):
     return ports
 
 
-def supports(program, option):
-    """Whether this build of a program has an option."""
-    return f"--{option} " in subprocess.run([program, "--help"], capture_output=True, text=True).stdout
-
-
 def process(pid):
     """CPU seconds, resident memory and its peak of a process, from /proc."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -123,9 +118,7 @@ class Local:
         program = str(o.bin / "bloginfer-detector")
         self.groups.make(name, o.cpus, o.memory)
         command = [program, "--port", str(ports[0]), "--metrics-port", str(ports[1]), "--models", o.models, "--model", o.model,
-                   "--queue", str(o.most + 64), "--log-level", "warn"]  # fmt: skip
-        if supports(program, "admission"):
-            command += ["--admission", "experiment"]
+                   "--admission", "experiment", "--log-level", "warn"]  # fmt: skip
         command += o.detector_args
         self.launch(name, ["unshare", "--uts", "sh", "-c", ENTER, "sh", name, *self.groups.entry(name), "--", *command])
         return {"name": name, "port": ports[0], "metrics": ports[1]}
@@ -135,13 +128,8 @@ class Local:
         port, metrics_port = free_ports(2)
         targets = ",".join(f"127.0.0.1:{pod['port']}" for pod in self.pods)
         command = [program, "--listen", address, "--port", str(port), "--metrics-port", str(metrics_port),
-                   "--detector", f"ipv4:{targets}", "--connections", str(min(16384, o.most * 4 // 3 + 64)),
-                   "--threads", str(min(1024, o.most + 8)), "--deadline-ms", str(min(600000, o.timeout_ms)),
-                   "--log-level", "warn"]  # fmt: skip
-        if supports(program, "admission"):
-            command += ["--admission", "experiment"]
-        if supports(program, "max-bodies-mb"):
-            command += ["--max-bodies-mb", "4096"]
+                   "--detector", f"ipv4:{targets}", "--admission", "experiment", "--connections", str(max(128, o.most + 100)),
+                   "--deadline-ms", str(o.timeout_ms), "--log-level", "warn"]  # fmt: skip
         self.launch("gateway", command + o.gateway_args)
         self.url = f"http://{address}:{port}"
         self.await_ready("gateway", metrics_port, 30, address)
