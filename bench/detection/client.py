@@ -1,6 +1,6 @@
 """Our service's client, asked line by line as the peers are (peer.py): client.py URL
 
-    request N FILE...   the times of N passes over the files, ms; one connection, requests built before the clock starts"""
+request N FILE...   the times of N passes over the files, ms; one connection, requests built before the clock starts"""
 
 import base64
 import http.client

@@ -1,6 +1,6 @@
 """darknet to the formats of the peers: ONNX (which OpenVINO, ONNX Runtime and OpenCV read), ncnn, and int8 by NNCF.
 
-    convert.py CFG WEIGHTS BASE CALIBRATION_FOLDER     writes BASE.onnx, BASE.param, BASE.bin, BASE-int8.xml"""
+convert.py CFG WEIGHTS BASE CALIBRATION_FOLDER     writes BASE.onnx, BASE.param, BASE.bin, BASE-int8.xml"""
 
 import collections
 import struct
@@ -133,9 +133,7 @@ def to_int8(net, base, folder):
 
     images = sorted(Path(folder).glob("*.jpg"))[:CALIBRATION_IMAGES]
     model = openvino.Core().read_model(base + ".onnx")
-    small = nncf.quantize(
-        model, nncf.Dataset(images, picture), subset_size=CALIBRATION_IMAGES, preset=nncf.QuantizationPreset.MIXED
-    )
+    small = nncf.quantize(model, nncf.Dataset(images, picture), subset_size=CALIBRATION_IMAGES, preset=nncf.QuantizationPreset.MIXED)
     openvino.save_model(small, base + "-int8.xml", compress_to_fp16=False)
 
 

@@ -3,10 +3,10 @@
     ./bloginfer bench detection [--only forward,request,accuracy] [--models yolov3-tiny,...] [--rounds N]
 
 Forward passes and whole requests of all engines take turns in short rounds, so that a busy neighbour hits everybody, and
-the ratio is of medians; forward passes count CPU time, whole requests the clock on the wall. The peers (OpenVINO, ONNX Runtime, ncnn, OpenCV; requirements.txt) live in a private environment under
-var/peers, which the first run makes, with int8 calibrated by NNCF on the same pictures as ours. Debian's darknet is measured
-through our engine of that name. Pictures: BLOGINFER_DATA/images/inputfolder for times and calibration, and the labelled
-BLOGINFER_DATA/images/coco128 for accuracy."""
+the ratio is of medians; forward passes count CPU time, whole requests the clock on the wall. The peers (OpenVINO, ONNX
+Runtime, ncnn, OpenCV; requirements.txt) live in a private environment under var/peers, which the first run makes, with int8
+calibrated by NNCF on the same pictures as ours. Debian's darknet is measured through our engine of that name. Pictures:
+BLOGINFER_DATA/images/inputfolder for times and calibration, the labelled BLOGINFER_DATA/images/coco128 for accuracy."""
 
 import argparse
 import contextlib
@@ -227,7 +227,8 @@ def request(model, files, rounds):
     middle = {name: statistics.median(t) for name, t in times.items()}
     for name, t in times.items():
         p95 = statistics.quantiles(t, n=20)[-1]
-        say(f"  {name:<15} median {middle[name]:8.2f}  p95 {p95:8.2f}  {middle[name] / middle['openvino-int8']:5.2f} of openvino-int8  {memory[name]:6.0f} MB")
+        ratio = middle[name] / middle["openvino-int8"]
+        say(f"  {name:<15} median {middle[name]:8.2f}  p95 {p95:8.2f}  {ratio:5.2f} of openvino-int8  {memory[name]:6.0f} MB")
 
 
 def resident_mb(pid):
@@ -249,9 +250,9 @@ def accuracy(model, files, threshold=0.001):
     if not images.is_dir():
         say("accuracy is left out: no BLOGINFER_DATA/images/coco128")
         return
-    say(f"\n{model}: accuracy on the {len(list(images.glob('*.jpg')))} pictures of {images.parent.name}, threshold {threshold}, suppression .45")
+    pictures = sorted(images.glob("*.jpg"))
+    say(f"\n{model}: accuracy on the {len(pictures)} pictures of coco128, threshold {threshold}, suppression .45")
     with asked(model, files, [e for e in own_engines() if e != "openblas"] + ["openvino-int8", "openvino-f32"]) as everyone:
-        pictures = sorted(images.glob("*.jpg"))
         found = {}
         for one in everyone:
             rows = one.ask("detect", threshold, *pictures, lines=len(pictures))
