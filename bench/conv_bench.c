@@ -151,6 +151,8 @@ static void measure(struct layer *l, int n_rounds)
     struct prepared all[MAX_METHODS];
     size_t n = prepare_all(all, l, inputs, COUNT_OF(inputs));
 
+    if (n == 0)
+        return;
     for (int round = 0; round < n_rounds; round++)
         for (size_t i = 0; i < n; i++)
             run(&all[i]);

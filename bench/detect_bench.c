@@ -51,7 +51,7 @@ static int64_t cpu_now(void)
         int64_t spent = cpu_now() - start;                                                                             \
         for (int k = 0; k < PEAK_SUMS; k++)                                                                            \
             __asm__ volatile("" : : "x"(sums[k]));                                                                     \
-        return 2.0 * PEAK_LOOPS * PEAK_SUMS * ((bytes) / 4) / (double)spent;                                           \
+        return 2.0 * PEAK_LOOPS * PEAK_SUMS * (bytes) / 4 / (double)spent;                                             \
     }
 
 #ifdef __x86_64__
@@ -90,7 +90,7 @@ struct subject {
 static double flops(const struct cfg_layer *l)
 {
     return l->kind == CFG_CONVOLUTION
-               ? 2.0 * (double)(cfg_shape_size(l->out) * (l->in.c / l->groups) * l->size * l->size)
+               ? 2.0 * (double)(cfg_shape_size(l->out) * l->in.c * l->size * l->size) / (double)l->groups
                : 0;
 }
 
@@ -177,15 +177,13 @@ static void subject_open(struct subject *s, const struct model *m, const char *e
     size_t n = cfg_shape_size(m->network->cfg->input);
     struct rng rng;
 
-    if (!kind)
-        or_die(status_errorf(ST_INVALID, "engine %s is unknown", engine));
     s->model = m;
     s->picture = xcalloc(n, sizeof *s->picture);
     rng_init(&rng, 1);
     for (size_t i = 0; i < n; i++)
         s->picture[i] = (float)rng_uniform(&rng);
     int64_t start = clock_now();
-    or_die(kind->create(&s->engine, m->network));
+    or_die(kind ? kind->create(&s->engine, m->network) : status_errorf(ST_INVALID, "engine %s is unknown", engine));
     s->create_ms = 1e3 * clock_seconds(start);
 }
 
