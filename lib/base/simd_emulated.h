@@ -32,7 +32,7 @@ static inline __m512i simd_cvtepi8_epi32(__m128i a)
     simde__m512i_private to;
 
     for (int i = 0; i < 16; i++)
-        to.i32[i] = from.i8[i];
+        to.i32[i] = (int32_t)from.i8[i];
     return simde__m512i_from_private(to);
 }
 #define _mm512_cvtepi8_epi32(a) simd_cvtepi8_epi32(a)

@@ -133,7 +133,7 @@ static struct status wait_end(pid_t pid, const char *name)
 struct status check_run(struct served_check *out, const char *name, const struct served_config *config, int stop_fd)
 {
     char text[MAX_ANSWER];
-    pid_t pid;
+    pid_t pid = 0;
     int fd = -1;
     struct status st = start(&pid, &fd, name, config);
 
@@ -141,7 +141,7 @@ struct status check_run(struct served_check *out, const char *name, const struct
         return st;
     bool whole = read_all(fd, stop_fd, text, sizeof text);
     close(fd);
-    if (!whole)
+    if (!whole && pid > 0)
         kill(pid, SIGKILL);
     st = wait_end(pid, name);
     if (!whole)

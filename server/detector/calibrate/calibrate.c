@@ -253,7 +253,7 @@ static struct status scan(struct work *w, float *errors)
 static double multiplications(const struct cfg_layer *l)
 {
     return l->kind == CFG_CONVOLUTION
-               ? (double)cfg_shape_size(l->out) * (double)(l->in.c / l->groups * l->size * l->size)
+               ? (double)(cfg_shape_size(l->out) * l->in.c * l->size * l->size) / (double)l->groups
                : 0;
 }
 

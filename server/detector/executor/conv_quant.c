@@ -511,7 +511,7 @@ static bool supports(const struct conv_spec *spec, size_t lanes)
 {
     const struct cfg_layer *l = spec->layer;
 
-    return has_avx2() && !is_depthwise(l) && (l->groups == 1 || l->out.c / l->groups % lanes == 0) &&
+    return has_avx2() && !is_depthwise(l) && (l->groups == 1 || (l->groups > 1 && l->out.c / l->groups % lanes == 0)) &&
            spec->out.type != TENSOR_BF16 && (!spec->has_add || spec->add.type != TENSOR_BF16);
 }
 

@@ -85,20 +85,24 @@ static size_t stem_scratch_size(const struct conv *c)
     return STEM_MAX_ROWS * EDGE_WIDTH * sizeof(float);
 }
 
-/* The rows of the window over output row y, at the picture's left side. */
-static void find_rows(const struct stem *d, const float *picture, size_t y, const float **rows)
+/* The rows of the window over output row y, at the picture's left side; returns how many. */
+static size_t find_rows(const struct stem *d, const float *picture, size_t y, const float **rows)
 {
+    size_t n = 0;
+
     for (size_t c = 0; c < d->in.c; c++)
         for (size_t ky = 0; ky < d->size; ky++) {
             size_t in_y = y * d->stride + ky - d->pad; /* wraps above the picture: then not below h */
-            *rows++ = in_y < d->in.h ? picture + (c * d->in.h + in_y) * d->in.w : d->zeros;
+            rows[n++] = in_y < d->in.h ? picture + (c * d->in.h + in_y) * d->in.w : d->zeros;
         }
+    return n;
 }
 
 /* What the tile at x sees, with zeros outside of the picture. */
-static void copy_edge(const struct stem *d, const float *const *rows, size_t x, struct stem_tile *tile, float *scratch)
+static void copy_edge(const struct stem *d, const float *const *rows, size_t n_rows, size_t x, struct stem_tile *tile,
+                      float *scratch)
 {
-    for (size_t i = 0; i < tile->n_rows; i++, scratch += EDGE_WIDTH) {
+    for (size_t i = 0; i < n_rows; i++, scratch += EDGE_WIDTH) {
         for (size_t k = 0; k < EDGE_WIDTH; k++) {
             size_t in_x = x * d->stride + k - d->pad;
             scratch[k] = in_x < d->in.w ? rows[i][in_x] : 0;
@@ -128,25 +132,25 @@ static void run_row(const struct stem *d, const struct conv_io *io, size_t y)
 {
     const struct tensor *out = io->out, *add = io->add;
     const float *rows[STEM_MAX_ROWS];
+    size_t n_rows = find_rows(d, io->in->data, y, rows);
     size_t out_size = tensor_type_size(out->type), add_size = add ? tensor_type_size(add->type) : 0;
     size_t mr =
         d->tiles->pixels[d->n_filters / d->tiles->lanes < d->tiles->n_blocks ? d->n_filters / d->tiles->lanes - 1
                                                                              : d->tiles->n_blocks - 1];
-    struct stem_tile tile = {.n_rows = d->in.c * d->size,
+    struct stem_tile tile = {.n_rows = n_rows,
                              .size = d->size,
                              .stride = d->stride,
                              .epilogue = &d->epilogue,
                              .out_stride = out->stride * out_size,
                              .add_stride = add ? add->stride * add_size : 0};
 
-    find_rows(d, io->in->data, y, rows);
     for (size_t x = 0; x < out->w; x += mr) {
         size_t left = x * d->stride; /* of the window, pad to the right */
         if (left >= d->pad && left - d->pad + (STEM_MAX_PIXELS - 1) * d->stride + d->size <= d->in.w)
-            for (size_t i = 0; i < tile.n_rows; i++)
+            for (size_t i = 0; i < n_rows; i++)
                 tile.rows[i] = rows[i] + left - d->pad;
         else
-            copy_edge(d, rows, x, &tile, io->scratch);
+            copy_edge(d, rows, n_rows, x, &tile, io->scratch);
         tile.out = tensor_row(out, y) + x * tile.out_stride;
         tile.add = add ? tensor_row(add, y) + x * tile.add_stride : tile.out;
         tile.n_pixels = mr < out->w - x ? mr : out->w - x;

@@ -124,7 +124,7 @@ static void run_chain(struct plan_run *r, const struct plan_step *first)
 static void run_step(struct plan_run *r, const struct plan_step *s)
 {
     const struct tensor *in = &r->tensors[s->in], *add = s->add < 0 ? NULL : &r->tensors[s->add];
-    struct tensor *out = s->out < 0 ? NULL : &r->tensors[s->out];
+    struct tensor *out = &r->tensors[s->out < 0 ? s->in : s->out]; /* a head writes planes instead */
     const struct cfg_layer *l = plan_layer(r->plan, s->layer);
 
     if (engine_stop_asked())
