@@ -183,11 +183,12 @@ static void finish_all(struct queue *q, struct queue_job *over)
 /* Until a worker would begin with what comes now. */
 static int64_t wait_ns_locked(const struct queue *q)
 {
-    int64_t now = clock_now(), sum = q->cost_ns;
+    int64_t now = clock_now(), sum = q->cost_ns, n = 0;
 
-    for (size_t i = 0; i < q->config.n_workers; i++)
-        sum += q->workers[i].until > now ? q->workers[i].until - now : 0;
-    return sum / (int64_t)q->config.n_workers;
+    do
+        sum += q->workers[n].until > now ? q->workers[n].until - now : 0;
+    while (++n < (int64_t)q->config.n_workers); /* at least one */
+    return sum / n;
 }
 
 static bool is_full_locked(const struct queue *q, const struct queue_job *job)

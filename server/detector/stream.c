@@ -204,12 +204,13 @@ static struct status serve(struct stream *s, size_t most)
 
     for (;;) {
         struct status st = send_ready(s);
-        const void *in;
+        const void *in = NULL;
         if (st.code || (closed && !s->n_items)) /* n_items: only this thread changes it */
             return st;
         switch (rpc_wait(s->call, closed || s->n_items >= most ? NULL : &in, CLOCK_NEVER)) {
         case RPC_MESSAGE:
-            add(s, in);
+            if (in)
+                add(s, in);
             break;
         case RPC_HALF_CLOSED:
             closed = true;

@@ -161,9 +161,9 @@ struct ranges *ranges_known(const char *weights_sha256)
     };
 
     for (size_t i = 0; i < COUNT_OF(known); i++) {
-        struct ranges *r;
+        struct ranges *r = NULL;
         or_die(ranges_parse(&r, known[i].text, (size_t)(known[i].end - known[i].text)));
-        if (strcmp(r->weights, weights_sha256) == 0)
+        if (r && strcmp(r->weights, weights_sha256) == 0)
             return r;
         free(r);
     }
