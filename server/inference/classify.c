@@ -2,6 +2,7 @@
  * and sent from the thread that computed it, so that no thread waits for another on behalf of one call. */
 #include "classify.h"
 
+#include "answering.h"
 #include "bloginfer/v1/classify.pb-c.h"
 #include "explain.h"
 #include "metrics/metrics.h"
@@ -11,16 +12,10 @@
 
 #define MAX_REQUEST (4u << 20)
 
-/* A call that waits for its texts; in its arena. */
 struct work {
-    struct batcher_job job;
-    struct served_query query;
-    int64_t started;
+    struct answering answering;
     double threshold;
     const Bloginfer__V1__ClassifyRequest *req;
-    bool stood_in; /* production has been asked after the candidate */
-    const struct classify *service;
-    struct rpc_call *call;
     Bloginfer__V1__ClassifyResponse *rep;
 };
 
@@ -29,11 +24,6 @@ void classify_init(struct classify *c, struct served *served, struct batcher *ba
     c->served = served;
     c->batcher = batcher;
     c->texts = metric_counter("bloginfer_classify_texts_total", "Texts that were given a label.", "task");
-}
-
-static struct status no_room(void)
-{
-    return status_errorf(ST_EXHAUSTED, "the texts are too many for one call: send fewer at a time");
 }
 
 /* ---- from probabilities to the answer ---- */
@@ -51,7 +41,7 @@ static struct status parts_new(struct parts *p, struct arena *a, Bloginfer__V1__
     p->probabilities = arena_alloc(a, n * C * sizeof *p->probabilities);
     p->lists = arena_alloc(a, n * C * sizeof *p->lists);
     rep->results = arena_alloc(a, n * sizeof(void *));
-    return p->rows && p->probabilities && p->lists && rep->results ? status_ok() : no_room();
+    return p->rows && p->probabilities && p->lists && rep->results ? status_ok() : answering_no_room();
 }
 
 /* Row i: every label with its probability, and the one that is the answer. Names are the model's. */
@@ -73,92 +63,47 @@ static void row_fill(const struct parts *p, size_t i, const struct classifier *c
     }
 }
 
-static struct status answer_fill(const struct work *w)
+static struct status answer(const struct answering *a)
 {
-    const struct classifier *c = w->job.model->classifier;
-    size_t n = w->job.n_rows, C = c->shape.classes;
+    const struct work *w = (const struct work *)a;
+    const struct classifier *c = a->job.model->classifier;
+    size_t n = a->job.n_rows, C = c->shape.classes;
     struct parts parts;
-    struct status st = parts_new(&parts, rpc_arena(w->call), w->rep, n, C);
+    struct status st = parts_new(&parts, rpc_arena(a->call), w->rep, n, C);
 
     if (st.code)
         return st;
     for (size_t i = 0; i < n; i++) {
-        row_fill(&parts, i, c, w->threshold, w->job.probs + i * C);
+        row_fill(&parts, i, c, w->threshold, a->job.probs + i * C);
         w->rep->results[i] = &parts.rows[i];
     }
     w->rep->n_results = n;
     w->rep->task = (char *)c->task;
-    w->rep->version = w->job.model->version;
+    w->rep->version = a->job.model->version;
     return st;
 }
 
-/* ---- from texts to a job, and from the job to the answer ---- */
+/* ---- from texts to a job ---- */
 
-static bool work_cancelled(void *arg)
+static struct status fill(struct answering *a, struct served_model *m)
 {
-    struct work *w = arg;
-
-    return rpc_cancelled(w->call);
-}
-
-static void work_done(struct batcher_job *job, struct status st);
-
-static struct status job_fill(struct work *w, struct served_model *m)
-{
-    const Bloginfer__V1__ClassifyRequest *req = w->req;
-    struct arena *a = rpc_arena(w->call);
-    struct status st = batcher_job_init(&w->job, a, m, req->n_texts);
+    const Bloginfer__V1__ClassifyRequest *req = ((struct work *)a)->req;
+    struct arena *arena = rpc_arena(a->call);
+    struct status st = batcher_job_init(&a->job, arena, m, req->n_texts);
 
     for (size_t i = 0; i < req->n_texts && !st.code; i++)
-        st = status_prefix(batcher_job_text(&w->job, a, i, req->texts[i], strlen(req->texts[i])), "texts[%zu]", i);
-    w->job.level = req->priority == BLOGINFER__V1__PRIORITY__PRIORITY_BULK ? BATCHER_BULK : BATCHER_ONLINE;
-    w->job.deadline = rpc_deadline(w->call);
-    w->job.cancelled = work_cancelled;
-    w->job.done = work_done;
-    w->job.ctx = w;
+        st = status_prefix(batcher_job_text(&a->job, arena, i, req->texts[i], strlen(req->texts[i])), "texts[%zu]", i);
+    a->job.level = req->priority == BLOGINFER__V1__PRIORITY__PRIORITY_BULK ? BATCHER_BULK : BATCHER_ONLINE;
+    a->job.deadline = rpc_deadline(a->call);
     return st;
 }
 
-/* The candidate has failed, not the call: production is asked for the answer. False: there is none but this. */
-static bool stand_in(struct work *w)
+static void shadow(const struct answering *a)
 {
-    struct served_model *m = w->stood_in ? NULL : served_stand_in(w->job.model, &w->query);
-    struct status st = status_ok();
-
-    if (!m)
-        return false;
-    w->stood_in = true;
-    w->started = clock_now();
-    st = job_fill(w, m);
-    if (!st.code)
-        st = batcher_submit(w->service->batcher, &w->job); /* the call may be gone when it returns */
-    if (st.code)
-        served_release(m);
-    return !st.code;
+    served_shadow(a->job.model, &a->query, ((const struct work *)a)->req->texts, a->job.n_rows, a->job.probs);
 }
 
-/* The model goes last: the answer borrows its names until it is packed. */
-static void work_done(struct batcher_job *job, struct status st)
-{
-    struct work *w = job->ctx;
-    struct served_model *m = job->model;
-
-    if (!st.code)
-        st = served_check(m, job->probs, job->n_rows);
-    if (!st.code)
-        st = answer_fill(w);
-    served_observe(m, &w->query, st.code, clock_seconds(w->started));
-    if (st.code == ST_INTERNAL && stand_in(w)) {
-        served_release(m);
-        return;
-    }
-    if (!st.code)
-        served_shadow(m, &w->query, w->req->texts, job->n_rows, job->probs);
-    if (!st.code)
-        metric_add(w->service->texts, (double)job->n_rows, m->classifier->task);
-    rpc_answer(w->call, st);
-    served_release(m);
-}
+static const struct answering_kind kind = {fill, answer, shadow};
 
 static struct status request_check(const Bloginfer__V1__ClassifyRequest *req)
 {
@@ -170,24 +115,17 @@ static struct status request_check(const Bloginfer__V1__ClassifyRequest *req)
 }
 
 /* OK: the call belongs to the batcher. */
-static struct status submit(struct work *w)
+static struct status submit(struct work *w, struct served *served)
 {
     struct served_model *m = NULL;
     struct status st = request_check(w->req);
 
     if (!st.code)
-        st = served_acquire(w->service->served, &w->query, &m);
+        st = served_acquire(served, &w->answering.query, &m);
     if (st.code)
         return st;
     w->threshold = served_parameters(m).threshold;
-    st = job_fill(w, m);
-    if (!st.code)
-        st = batcher_submit(w->service->batcher, &w->job);
-    if (st.code) {
-        served_observe(m, &w->query, st.code, clock_seconds(w->started));
-        served_release(m);
-    }
-    return st;
+    return answering_submit(&w->answering, m);
 }
 
 /* ---- the service ---- */
@@ -196,20 +134,22 @@ static struct status submit(struct work *w)
 static void classify(struct rpc_call *call, const void *in, void *out)
 {
     const Bloginfer__V1__ClassifyRequest *req = in;
+    const struct classify *c = rpc_service(call);
     struct work *w = arena_alloc(rpc_arena(call), sizeof *w);
-    struct status st = no_room();
+    struct status st = answering_no_room();
 
     if (w) {
-        w->query = (struct served_query){.task = req->task[0] ? req->task : CLASSIFY_TASK,
-                                         .version = req->version,
-                                         .key = rpc_metadata(call, "x-request-id")};
-        w->started = clock_now();
-        w->service = rpc_service(call);
-        w->call = call;
-        w->rep = out;
+        w->answering.query = (struct served_query){.task = req->task[0] ? req->task : CLASSIFY_TASK,
+                                                   .version = req->version,
+                                                   .key = rpc_metadata(call, "x-request-id")};
+        w->answering.kind = &kind;
+        w->answering.call = call;
+        w->answering.batcher = c->batcher;
+        w->answering.texts = c->texts;
+        w->answering.started = clock_now();
         w->req = req;
-        w->stood_in = false;
-        st = submit(w);
+        w->rep = out;
+        st = submit(w, c->served);
     }
     if (st.code)
         rpc_answer(call, st);

@@ -2,6 +2,7 @@
  * batcher, and the answer is made and sent from the thread that computed it. */
 #include "oip.h"
 
+#include "answering.h"
 #include "classify.h"
 #include "metrics/metrics.h"
 #include "oip_models.h"
@@ -13,16 +14,10 @@
 
 #define MAX_REQUEST ((4u << 20) + (64u << 10)) /* 4 MiB of texts, and what goes around them */
 
-/* A call that waits for its texts; in its arena. */
 struct work {
-    struct batcher_job job;
+    struct answering answering;
     struct oip_request request;
-    struct served_query query;
-    int64_t started;
     struct model_parameters parameters; /* as they were when the call began */
-    bool stood_in;                      /* production has been asked after the candidate */
-    const struct oip *service;
-    struct rpc_call *call;
     Inference__ModelInferResponse *rep;
 };
 
@@ -39,17 +34,12 @@ void oip_drain(struct oip *o)
     atomic_store(&o->draining, true);
 }
 
-static struct status no_room(void)
-{
-    return status_errorf(ST_EXHAUSTED, "the texts are too many for one call: send fewer at a time");
-}
-
 /* ---- from probabilities to the answer ---- */
 
 /* The label of each text and its prob; labels borrow the model's names. */
 static void labels_fill(const struct work *w, struct oip_bytes *labels, float *prob)
 {
-    const struct batcher_job *job = &w->job;
+    const struct batcher_job *job = &w->answering.job;
     const struct classifier *c = job->model->classifier;
 
     for (size_t i = 0; i < job->n_rows; i++) {
@@ -61,14 +51,14 @@ static void labels_fill(const struct work *w, struct oip_bytes *labels, float *p
 
 static struct status outputs_fill(const struct work *w)
 {
-    const struct batcher_job *job = &w->job;
-    struct arena *a = rpc_arena(w->call);
+    const struct batcher_job *job = &w->answering.job;
+    struct arena *a = rpc_arena(w->answering.call);
     struct oip_writer out = {w->rep, a, w->request.raw, false};
     struct oip_bytes *labels = arena_alloc(a, job->n_rows * sizeof *labels);
     float *prob = arena_alloc(a, job->n_rows * sizeof *prob);
 
     if (!labels || !prob)
-        return no_room();
+        return answering_no_room();
     labels_fill(w, labels, prob);
     for (size_t i = 0; i < w->request.n_outputs; i++) {
         enum oip_output o = (enum oip_output)w->request.outputs[i];
@@ -79,144 +69,93 @@ static struct status outputs_fill(const struct work *w)
         else
             oip_write_fp32(&out, oip_output_name(o), prob, job->n_rows, 0);
     }
-    return out.full ? no_room() : status_ok();
+    return out.full ? answering_no_room() : status_ok();
 }
 
-static struct status answer_fill(const struct work *w)
+static struct status answer(const struct answering *a)
 {
+    const struct work *w = (const struct work *)a;
     char version[SERVED_TEXT_MAX];
 
-    w->rep->model_name = (char *)w->job.model->classifier->task;
-    w->rep->model_version = arena_strdup(rpc_arena(w->call), served_version_text(w->job.model->version, version));
-    return w->rep->model_version ? outputs_fill(w) : no_room();
+    w->rep->model_name = (char *)a->job.model->classifier->task;
+    w->rep->model_version = arena_strdup(rpc_arena(a->call), served_version_text(a->job.model->version, version));
+    return w->rep->model_version ? outputs_fill(w) : answering_no_room();
 }
 
 /* Offers the texts to the candidate's shadow, which wants them terminated; none holds a NUL, or it would have been refused.
  * Without room it goes without them. */
-static void shadow(const struct work *w)
+static void shadow(const struct answering *a)
 {
+    const struct work *w = (const struct work *)a;
     const struct oip_elements *texts = &w->request.texts;
-    struct arena *a = rpc_arena(w->call);
-    char **copies = w->parameters.shadow_percent > 0 ? arena_alloc(a, texts->n * sizeof *copies) : NULL;
+    struct arena *arena = rpc_arena(a->call);
+    char **copies = w->parameters.shadow_percent > 0 ? arena_alloc(arena, texts->n * sizeof *copies) : NULL;
 
     for (size_t i = 0; copies && i < texts->n; i++) {
-        if (!(copies[i] = arena_alloc(a, texts->rows[i].size + 1)))
+        if (!(copies[i] = arena_alloc(arena, texts->rows[i].size + 1)))
             return;
         memcpy(copies[i], texts->rows[i].data, texts->rows[i].size);
         copies[i][texts->rows[i].size] = '\0';
     }
     if (copies)
-        served_shadow(w->job.model, &w->query, copies, texts->n, w->job.probs);
+        served_shadow(a->job.model, &a->query, copies, texts->n, a->job.probs);
 }
 
-/* ---- from a request to a job, and from the job to the answer ---- */
+/* ---- from a request to a job ---- */
 
-static bool work_cancelled(void *work)
+static struct status fill(struct answering *a, struct served_model *m)
 {
-    struct work *w = work;
-
-    return rpc_cancelled(w->call);
-}
-
-static void work_done(struct batcher_job *job, struct status st);
-
-static struct status job_fill(struct work *w, struct served_model *m)
-{
-    struct arena *a = rpc_arena(w->call);
-    const struct oip_elements *texts = &w->request.texts;
-    struct status st = batcher_job_init(&w->job, a, m, texts->n);
+    const struct oip_request *request = &((struct work *)a)->request;
+    struct arena *arena = rpc_arena(a->call);
+    const struct oip_elements *texts = &request->texts;
+    struct status st = batcher_job_init(&a->job, arena, m, texts->n);
 
     for (size_t i = 0; i < texts->n && !st.code; i++)
-        st = status_prefix(batcher_job_text(&w->job, a, i, texts->rows[i].data, texts->rows[i].size),
+        st = status_prefix(batcher_job_text(&a->job, arena, i, texts->rows[i].data, texts->rows[i].size),
                            OIP_TENSOR_TEXT "[%zu]", i);
-    w->job.level = w->request.priority > 1 ? BATCHER_BULK : BATCHER_ONLINE;
-    w->job.deadline = rpc_deadline(w->call);
-    if (w->request.deadline < w->job.deadline)
-        w->job.deadline = w->request.deadline;
-    w->job.cancelled = work_cancelled;
-    w->job.done = work_done;
-    w->job.ctx = w;
+    a->job.level = request->priority > 1 ? BATCHER_BULK : BATCHER_ONLINE;
+    a->job.deadline = rpc_deadline(a->call);
+    if (request->deadline < a->job.deadline)
+        a->job.deadline = request->deadline;
     return st;
 }
 
-/* The candidate has failed, not the call: production is asked for the answer. False: there is none but this. */
-static bool stand_in(struct work *w)
-{
-    struct served_model *m = w->stood_in ? NULL : served_stand_in(w->job.model, &w->query);
-    struct status st = status_ok();
-
-    if (!m)
-        return false;
-    w->stood_in = true;
-    w->started = clock_now();
-    st = job_fill(w, m);
-    if (!st.code)
-        st = batcher_submit(w->service->batcher, &w->job); /* the call may be gone when it returns */
-    if (st.code)
-        served_release(m);
-    return !st.code;
-}
-
-/* The model goes last: the answer borrows its names until it is packed. */
-static void work_done(struct batcher_job *job, struct status st)
-{
-    struct work *w = job->ctx;
-    struct served_model *m = job->model;
-
-    if (!st.code)
-        st = served_check(m, job->probs, job->n_rows);
-    if (!st.code)
-        st = answer_fill(w);
-    served_observe(m, &w->query, st.code, clock_seconds(w->started));
-    if (st.code == ST_INTERNAL && stand_in(w)) {
-        served_release(m);
-        return;
-    }
-    if (!st.code)
-        shadow(w);
-    if (!st.code)
-        metric_add(w->service->texts, (double)job->n_rows, m->classifier->task);
-    rpc_answer(w->call, st);
-    served_release(m);
-}
-
-/* The model has been acquired. OK: the call belongs to the batcher. */
-static struct status submit(struct work *w, const Inference__ModelInferRequest *req, struct served_model *m)
-{
-    struct status st = oip_request_read(&w->request, req, CLASSIFY_MAX, rpc_arena(w->call));
-
-    if (!st.code)
-        st = job_fill(w, m);
-    return st.code ? st : batcher_submit(w->service->batcher, &w->job);
-}
+static const struct answering_kind kind = {fill, answer, shadow};
 
 /* The model comes first: a name that is not there is that, whatever else is wrong. */
+static struct status submit(struct work *w, struct served *served, const Inference__ModelInferRequest *req)
+{
+    struct served_model *m = NULL;
+    struct status st = served_acquire(served, &w->answering.query, &m);
+
+    if (st.code)
+        return st;
+    w->parameters = served_parameters(m);
+    st = oip_request_read(&w->request, req, CLASSIFY_MAX, rpc_arena(w->answering.call));
+    if (st.code) {
+        served_release(m);
+        return st;
+    }
+    return answering_submit(&w->answering, m);
+}
+
 static struct status infer(const struct oip *o, struct rpc_call *call, const Inference__ModelInferRequest *req,
                            Inference__ModelInferResponse *rep)
 {
     struct work *w = arena_alloc(rpc_arena(call), sizeof *w);
-    struct served_model *m = NULL;
 
     if (!w)
-        return no_room();
-    w->query = (struct served_query){
+        return answering_no_room();
+    w->answering.query = (struct served_query){
         .task = req->model_name, .version = req->model_version, .key = rpc_metadata(call, "x-request-id")};
-    w->started = clock_now();
-    w->service = o;
-    w->call = call;
+    w->answering.kind = &kind;
+    w->answering.call = call;
+    w->answering.batcher = o->batcher;
+    w->answering.texts = o->texts;
+    w->answering.started = clock_now();
     w->rep = rep;
-    w->stood_in = false;
     rep->id = req->id;
-    struct status st = served_acquire(o->served, &w->query, &m);
-    if (st.code)
-        return st;
-    w->parameters = served_parameters(m);
-    st = submit(w, req, m);
-    if (st.code) {
-        served_observe(m, &w->query, st.code, clock_seconds(w->started));
-        served_release(m);
-    }
-    return st;
+    return submit(w, o->served, req);
 }
 
 static void model_infer(struct rpc_call *call, const void *in, void *out)
