@@ -206,6 +206,31 @@ static void test_a_pass_may_be_given_up(void **state)
     network_free(net);
 }
 
+/* Layers that are computed together in bands of rows are given up between two bands. */
+static void test_a_chain_may_be_given_up(void **state)
+{
+    static const char cfg[] =
+        "[net]\nwidth=256\nheight=256\nchannels=3\n"
+        "[convolutional]\nbatch_normalize=1\nfilters=16\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+        "[convolutional]\nbatch_normalize=1\nfilters=16\ngroups=16\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+        "[maxpool]\nsize=2\nstride=2\n"
+        "[convolutional]\nfilters=21\nsize=1\nstride=1\npad=1\nactivation=linear\n"
+        "[yolo]\nmask = 0,1,2\n" SMALL_HEADS;
+    struct network *net = small_network_of(cfg);
+    float *input = xcalloc(cfg_shape_size(net->cfg->input), sizeof *input);
+    struct patience some = {0, 4}, endless = {0, 1000000};
+    struct engine *e;
+    (void)state;
+    or_die(engine_fp32.create(&e, net));
+    assert_true(engine_forward_until(e, input, impatient, &endless));
+    assert_true(endless.asked > 2 * (int)net->cfg->n_layers); /* for each band, not only for each layer */
+    assert_false(engine_forward_until(e, input, impatient, &some));
+    assert_int_equal(some.asked, 5);
+    engine_free(e);
+    free(input);
+    network_free(net);
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -225,6 +250,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_trial_refuses_a_wrong_engine),
         cmocka_unit_test(test_engines_of_one_network_do_not_disturb_each_other),
         cmocka_unit_test(test_a_pass_may_be_given_up),
+        cmocka_unit_test(test_a_chain_may_be_given_up),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

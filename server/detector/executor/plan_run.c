@@ -109,7 +109,7 @@ static void run_chain(struct plan_run *r, const struct plan_step *first)
 {
     size_t n = first->n_chained, h = r->tensors[first[n - 1].out].h, done[PLAN_MAX_CHAIN] = {0}, need[PLAN_MAX_CHAIN];
 
-    for (size_t end = 0; end < h;) {
+    for (size_t end = 0; end < h && !engine_stop_asked();) {
         end = end + first->band_rows < h ? end + first->band_rows : h;
         need[n - 1] = end;
         for (size_t i = n - 1; i > 0; i--)
