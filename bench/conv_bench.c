@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MAX_METHODS 16
 
@@ -18,14 +17,6 @@ static const struct cfg_shape LAYERS[][2] = {
     {{128, 26, 26}, {256, 26, 26}},   {{256, 13, 13}, {512, 13, 13}},   {{512, 13, 13}, {1024, 13, 13}},
     {{384, 26, 26}, {256, 26, 26}},
 };
-
-/* CPU time: the machine may be busy with other things. */
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 struct layer {
     struct cfg_layer cfg;
@@ -99,11 +90,11 @@ struct prepared {
 static void prepare(struct prepared *p, const struct layer *l, const struct conv_method *method,
                     const struct conv_spec *spec)
 {
-    double start = seconds();
+    int64_t start = clock_thread();
 
     *p = (struct prepared){.in = spec->in, .out = spec->out, .run_seconds = INFINITY};
     p->conv = method->prepare(spec);
-    p->prepare_seconds = seconds() - start;
+    p->prepare_seconds = clock_thread_seconds(start);
     p->out.data = xaligned(l->n_out, sizeof(float));
     p->scratch = xaligned(method->scratch_size(p->conv) + 1, 1);
 }
@@ -126,10 +117,10 @@ static size_t prepare_all(struct prepared *all, const struct layer *l, const str
 static void run(struct prepared *p)
 {
     struct conv_io io = {&p->in, NULL, &p->out, p->scratch};
-    double start = seconds();
+    int64_t start = clock_thread();
 
     p->conv->method->run(p->conv, &io);
-    p->run_seconds = fmin(p->run_seconds, seconds() - start);
+    p->run_seconds = fmin(p->run_seconds, clock_thread_seconds(start));
 }
 
 static void print(const struct prepared *p, const struct layer *l)

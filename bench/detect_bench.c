@@ -11,70 +11,15 @@
 #include "executor/reference.h"
 #include "network/loader.h"
 #include "nn/nn.h"
+#include "peak.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MAX_ENGINES 8
 #define MAX_MODELS  8
 #define MAX_ROUNDS  1000
-
-static int64_t cpu_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return t.tv_sec * CLOCK_SECOND + t.tv_nsec;
-}
-
-/* ---- the core's peak ---- */
-
-#define PEAK_LOOPS 200000
-#define PEAK_SUMS  12
-
-#define PEAK(name, bytes, isa)                                                                                         \
-    isa static double name(void)                                                                                       \
-    {                                                                                                                  \
-        typedef float vec __attribute__((vector_size(bytes)));                                                         \
-        vec sums[PEAK_SUMS], a = {0}, b = {0};                                                                         \
-        for (int k = 0; k < PEAK_SUMS; k++)                                                                            \
-            sums[k] = a;                                                                                               \
-        a += 0.5f;                                                                                                     \
-        b += 0.25f;                                                                                                    \
-        int64_t start = cpu_now();                                                                                     \
-        for (int i = 0; i < PEAK_LOOPS; i++) {                                                                         \
-            __asm__ volatile("" : "+x"(a), "+x"(b));                                                                   \
-            _Pragma("GCC unroll 12") for (int k = 0; k < PEAK_SUMS; k++) sums[k] = sums[k] * a + b;                    \
-        }                                                                                                              \
-        int64_t spent = cpu_now() - start;                                                                             \
-        for (int k = 0; k < PEAK_SUMS; k++)                                                                            \
-            __asm__ volatile("" : : "x"(sums[k]));                                                                     \
-        return 2.0 * PEAK_LOOPS * PEAK_SUMS * (bytes) / 4 / (double)spent;                                             \
-    }
-
-#ifdef __x86_64__
-PEAK(peak_avx512, 64, __attribute__((target("avx512f"))))
-PEAK(peak_avx2, 32, __attribute__((target("avx2,fma"))))
-PEAK(peak_portable, 16, )
-#endif
-
-/* GFLOP/s, the best of several. */
-static double peak(void)
-{
-    double best = 0;
-
-    for (int i = 0; i < 20; i++) {
-        double found = 0;
-#ifdef __x86_64__
-        const char *isa = nn_kernel_isa();
-        found = strcmp(isa, "avx512") == 0 ? peak_avx512() : strcmp(isa, "avx2") == 0 ? peak_avx2() : peak_portable();
-#endif
-        best = found > best ? found : best;
-    }
-    return best;
-}
 
 /* ---- one engine for one model ---- */
 
@@ -111,23 +56,23 @@ struct steps {
 static void step_done(void *ctx, size_t step)
 {
     struct steps *s = ctx;
-    int64_t now = cpu_now();
+    int64_t now = clock_thread();
     double ms = 1e-6 * (double)(now - s->last);
     double *best = &s->subject->step_ms[step];
 
     *best = *best == 0 || ms < *best ? ms : *best;
-    s->last = cpu_now();
+    s->last = clock_thread();
 }
 
 static void run_once(struct subject *s, int round, bool layers)
 {
     struct plan_run *run = layers ? engine_plan_run(s->engine) : NULL;
-    int64_t start = cpu_now();
+    int64_t start = clock_thread();
 
     engine_forward(s->engine, s->picture);
-    s->ms[round] = 1e-6 * (double)(cpu_now() - start);
+    s->ms[round] = 1e-6 * (double)(clock_thread() - start);
     if (run) {
-        struct steps steps = {s, cpu_now()};
+        struct steps steps = {s, clock_thread()};
         plan_run_watched(run, s->picture, &(struct plan_watch){step_done, &steps});
     }
 }
@@ -253,7 +198,7 @@ int main(int argc, char **argv)
         for (size_t k = 0; k < n_engines; k++)
             subject_open(&subjects[n++], models[i - first], engines[k]);
     }
-    double gflops = peak();
+    double gflops = peak_fp32();
     printf("peak gflops=%.1f isa=%s blas=%s\n", gflops, nn_kernel_isa(), nn_blas_core());
     for (int round = 0; round < o.rounds; round++)
         for (size_t k = 0; k < n; k++)

@@ -9,46 +9,15 @@
 #include "classifier/classifier.h"
 #include "nn/predictor.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MAX_BATCH 32
 #define MAX_CHARS 200
 #define N_BATCHES 64 /* different ones in turn, so that tables do not stay in the cache more than in service */
 #define MAX_RUNS  20000
-#define PEAK_SIZE 512
-
-static int64_t cpu_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return t.tv_sec * CLOCK_SECOND + t.tv_nsec;
-}
-
-/* GFLOP/s of a square product, the best of several. */
-static double blas_peak(void)
-{
-    size_t n = PEAK_SIZE;
-    float *a = xaligned(3 * n * n, sizeof *a), *b = a + n * n, *c = b + n * n;
-    int64_t best = INT64_MAX;
-
-    for (size_t i = 0; i < 2 * n * n; i++)
-        a[i] = 0.01f * (float)(i % 7);
-    for (int run = 0; run < 20; run++) {
-        int64_t start = cpu_now();
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)n, (int)n, 1, a, (int)n, b, (int)n, 0, c,
-                    (int)n);
-        int64_t spent = cpu_now() - start;
-        best = spent < best ? spent : best;
-    }
-    free(a);
-    return 2 * (double)(n * n * n) / (double)best;
-}
 
 struct texts {
     struct nn_example rows[N_BATCHES * MAX_BATCH];
@@ -84,14 +53,14 @@ static void measure(const struct nn_predictor *p, const struct nn_shape *s, cons
     static int64_t times[MAX_RUNS];
     struct nn_scratch *scratch = nn_scratch_new(s, batch);
     float probs[MAX_BATCH * NN_MAX_CLASSES];
-    int64_t begin = cpu_now();
+    int64_t begin = clock_thread();
     size_t n = 0;
 
-    for (; n < MAX_RUNS && (n < 16 || (double)(cpu_now() - begin) < seconds * (double)CLOCK_SECOND); n++) {
+    for (; n < MAX_RUNS && (n < 16 || (double)(clock_thread() - begin) < seconds * (double)CLOCK_SECOND); n++) {
         const struct nn_example *rows = texts->rows + n % N_BATCHES * MAX_BATCH;
-        int64_t start = cpu_now();
+        int64_t start = clock_thread();
         nn_predictor_run(p, scratch, rows, batch, probs, NULL, NULL);
-        times[n] = cpu_now() - start;
+        times[n] = clock_thread() - start;
     }
     qsort(times, n, sizeof *times, by_time);
     int64_t median = times[n / 2], slow = times[n * 99 / 100];
@@ -110,14 +79,14 @@ static void measure_model(const struct nn_shape *s, const float *params, double 
 
     for (int int8 = 0; int8 < 2; int8++) {
         struct nn_predictor *p = NULL;
-        int64_t start = cpu_now();
+        int64_t start = clock_thread();
         struct status st = nn_predictor_new(&p, s, params, int8 ? NN_INT8 : NN_FP32);
 
         if (st.code == ST_UNIMPLEMENTED)
             continue;
         or_die(st);
         printf("made family=%s engine=%s ms=%.2f bytes=%zu\n", nn_family_name(s->family), int8 ? "int8" : "fp32",
-               (double)(cpu_now() - start) / CLOCK_MS, nn_predictor_bytes(p));
+               (double)(clock_thread() - start) / CLOCK_MS, nn_predictor_bytes(p));
         for (size_t b = 0; b < COUNT_OF(batches); b++)
             for (size_t l = 0; l < COUNT_OF(lengths) && lengths[l] <= s->max_tokens; l++) {
                 texts_fill(texts, s, lengths[l]);
@@ -165,11 +134,11 @@ int main(int argc, char **argv)
         arg = 3;
     }
     printf("cpu isa=%s infer=%s blas=%s\n", nn_kernel_isa(), nn_predictor_isa(), nn_blas_core());
-    printf("peak when=before gflops=%.1f\n", blas_peak());
+    printf("peak when=before gflops=%.1f\n", peak_sgemm());
     if (arg < argc)
         measure_file(argv[arg], seconds);
     else
         measure_presets(seconds);
-    printf("peak when=after gflops=%.1f\n", blas_peak());
+    printf("peak when=after gflops=%.1f\n", peak_sgemm());
     return 0;
 }

@@ -7,46 +7,17 @@
  * are cut from sorted pools. Training is nn_trainer_step() with the recipe's dropout, n-grams ready. Time is the
  * thread's CPU time, so that a busy neighbour costs less; the peak is measured before and after. */
 #include "nn/nn.h"
+#include "peak.h"
 #include "nn/trainer.h"
 #include "text/text.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define N_TEXTS   4096
 #define MAX_BATCH 64
-#define PEAK_SIZE 512
-
-static double cpu_seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* GFLOP/s of a square product, the best of several. */
-static double blas_peak(void)
-{
-    size_t n = PEAK_SIZE;
-    float *a = xaligned(3 * n * n, sizeof *a), *b = a + n * n, *c = b + n * n;
-    double best = 1e9;
-
-    for (size_t i = 0; i < 2 * n * n; i++)
-        a[i] = 0.01f * (float)(i % 7);
-    for (int run = 0; run < 40; run++) {
-        double start = cpu_seconds();
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)n, (int)n, 1, a, (int)n, b, (int)n, 0, c,
-                    (int)n);
-        best = fmin(best, cpu_seconds() - start);
-    }
-    free(a);
-    return 2e-9 * (double)(n * n * n) / best;
-}
 
 static struct nn_example random_text(struct rng *rng, const struct nn_shape *s)
 {
@@ -116,7 +87,8 @@ static void print_line(const struct bench *b, bool train, uint32_t n, double n_b
 static void measure(const struct bench *b, bool train, uint32_t n)
 {
     float probs[MAX_BATCH * NN_MAX_CLASSES];
-    double start = cpu_seconds(), n_chars = 0, spent, loss;
+    double n_chars = 0, spent, loss;
+    int64_t start = clock_thread();
     uint64_t step = 0;
 
     do {
@@ -128,7 +100,7 @@ static void measure(const struct bench *b, bool train, uint32_t n)
         for (uint32_t i = 0; i < n; i++)
             n_chars += batch[i].n_ids;
         step++;
-    } while ((spent = cpu_seconds() - start) < b->seconds);
+    } while ((spent = clock_thread_seconds(start)) < b->seconds);
     print_line(b, train, n, (double)step, n_chars, spent);
 }
 
@@ -168,19 +140,19 @@ int main(int argc, char **argv)
     enum nn_family only = 0;
 
     nn_setup_blas(argv);
-    double seconds = argc > 1 ? atof(argv[1]) : 2, peak = blas_peak();
+    double seconds = argc > 1 ? atof(argv[1]) : 2, peak = peak_sgemm();
     struct status st = argc > 2 ? nn_family_parse(argv[2], &only) : status_ok();
 
     if (st.code || seconds <= 0) {
         fprintf(stderr, "%s\nusage: nn_bench [SECONDS [FAMILY]]\n", st.msg);
         return 2;
     }
-    printf("blas %s, %.1f GFLOP/s at %d^3; kernels %s\n", nn_blas_core(), peak, PEAK_SIZE, nn_kernel_isa());
+    printf("blas %s, %.1f GFLOP/s at %d^3; kernels %s\n", nn_blas_core(), peak, PEAK_SGEMM, nn_kernel_isa());
     printf("%-10s %-8s %5s %11s %11s %9s %8s %8s\n", "family", "", "batch", "samples/s", "tokens/s", "ms/batch",
            "GFLOP/s", "of peak");
     for (enum nn_family family = NN_LSTM; family < NN_LSTM + NN_N_FAMILIES; family++)
         if (!only || family == only)
             bench_family(family, seconds, peak);
-    printf("peak after: %.1f GFLOP/s\n", blas_peak());
+    printf("peak after: %.1f GFLOP/s\n", peak_sgemm());
     return 0;
 }

@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MAX_LINE  (1 << 20)
 #define MAX_IMAGE ((size_t)10 << 20)
@@ -62,20 +61,12 @@ static int list_engines(void)
     return 0;
 }
 
-static int64_t cpu_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return t.tv_sec * CLOCK_SECOND + t.tv_nsec;
-}
-
 static void forward(struct ours *o, long n)
 {
     for (long i = 0; i < n; i++) {
-        int64_t start = cpu_now();
+        int64_t start = clock_process();
         engine_forward(o->engine, o->input);
-        printf("%.4f ", (double)(cpu_now() - start) / 1e6);
+        printf("%.4f ", (double)(clock_process() - start) / 1e6);
     }
     printf("\n");
 }

@@ -7,17 +7,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PREDICT_BATCH 64
-
-static double cpu_seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 struct state {
     struct fit *f;
@@ -217,7 +208,8 @@ double fit_run(struct fit *f)
 
     start(&s, f, n_batches);
     for (uint32_t epoch = 1; epoch <= f->recipe.epochs; epoch++) {
-        double from = cpu_seconds(), loss = 0;
+        int64_t from = clock_thread();
+        double loss = 0;
         struct batches order;
 
         batches_init(&order, f->train, n_rows, n_batches, f->seed * 0x9E3779B97F4A7C15u + epoch, 0);
@@ -226,7 +218,7 @@ double fit_run(struct fit *f)
             loss += take_step(&s, rows, n);
         }
         batches_fini(&order);
-        seconds += cpu_seconds() - from;
+        seconds += clock_thread_seconds(from);
         f->after_epoch(f->arg, epoch, loss / n_rows, params_now(&s));
     }
     finish(&s);

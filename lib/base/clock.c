@@ -22,6 +22,21 @@ int64_t clock_wall(void)
     return read_clock(CLOCK_REALTIME);
 }
 
+int64_t clock_thread(void)
+{
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
+double clock_thread_seconds(int64_t since)
+{
+    return (double)(clock_thread() - since) / 1e9;
+}
+
+int64_t clock_process(void)
+{
+    return read_clock(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 int64_t clock_after_ms(int64_t timeout_ms)
 {
     int64_t now = clock_now();

@@ -14,6 +14,9 @@ int64_t clock_now(void);                    /* monotonic */
 int64_t clock_wall(void);                   /* since 1970-01-01 UTC */
 int64_t clock_after_ms(int64_t timeout_ms); /* clock_now() plus that; CLOCK_NEVER for a negative timeout */
 double clock_seconds(int64_t since);        /* seconds since that clock_now() */
+int64_t clock_thread(void);                 /* what this thread has computed: on a busy machine the fairer clock */
+double clock_thread_seconds(int64_t since); /* seconds since that clock_thread() */
+int64_t clock_process(void);                /* what all threads have */
 struct timespec clock_timespec(int64_t t);  /* for pthread_cond_timedwait on a CLOCK_MONOTONIC condition */
 void clock_sleep_ms(int64_t ms);
 

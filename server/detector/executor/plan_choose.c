@@ -1,7 +1,6 @@
 /* plan_choose.c - the fastest method for each convolution, under a limit on memory: Winograd's weights take up to four
  * times the plain ones. Every candidate is timed on tensors like those that it will see, but with few filters: the time
  * goes with them nearly, and preparing all would take longer than a start may. */
-#include "cpu_clock.h"
 #include "plan.h"
 
 #include <math.h>
@@ -57,9 +56,9 @@ static double time_method(const struct plan *p, const struct plan_step *s, const
         bind(p, b, s->add, &add);
     out.c = add.c = n_filters;
     for (int i = 0; i < N_TIMED; i++) {
-        double start = cpu_seconds();
+        int64_t start = clock_thread();
         c->method->run(c, &(struct conv_io){&in, s->add < 0 ? NULL : &add, &out, scratch});
-        best = fmin(best, cpu_seconds() - start);
+        best = fmin(best, clock_thread_seconds(start));
     }
     free(scratch);
     return best;

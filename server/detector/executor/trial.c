@@ -2,7 +2,6 @@
 #include "trial.h"
 
 #include "base/isa.h"
-#include "cpu_clock.h"
 #include "nn/nn.h"
 
 #include <math.h>
@@ -14,9 +13,9 @@ static void time_forward(struct engine *e, const struct reference *reference, st
 {
     result->forward_seconds = INFINITY;
     for (int i = 0; i < N_TIMED; i++) {
-        double start = cpu_seconds();
+        int64_t start = clock_thread();
         engine_forward(e, reference->picture);
-        result->forward_seconds = fmin(result->forward_seconds, cpu_seconds() - start);
+        result->forward_seconds = fmin(result->forward_seconds, clock_thread_seconds(start));
     }
 }
 
