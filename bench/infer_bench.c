@@ -8,6 +8,7 @@
  * random characters, all of a batch equally long, as the peers get them, with 2.5 n-grams a character. */
 #include "classifier/classifier.h"
 #include "nn/predictor.h"
+#include "peak.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <md4c.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_URL 2048

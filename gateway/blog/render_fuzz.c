@@ -1,6 +1,7 @@
 /* render_fuzz.c - whatever an author writes: the HTML holds no tag and no attribute but those that render.c writes. */
 #include "render.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Every "<" begins one of our tags, and outside of them no quote is bare. */

@@ -2,6 +2,7 @@
  * the letters and digits of a word. Lexemes hold nothing else, so that their quotes need no escapes. */
 #include "search.h"
 
+#include <stdlib.h>
 #include <utf8proc.h>
 
 #define MAX_POSITION 16383
