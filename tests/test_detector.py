@@ -3,14 +3,21 @@ as foreign clients speak it. The models are made here: no weights are needed."""
 
 import shutil
 import signal
+import struct
 import subprocess
+import sys
 import threading
+import zlib
 from pathlib import Path
 
 import grpc
 import pytest
 import small_model
-from harness import BIN, DOG, LOCAL, PATIENCE, clean_environment, free_base, peer_python, wait_for
+from harness import BIN, DOG, LOCAL, PATIENCE, ROOT, SANITIZED, clean_environment, free_base, peer_python, wait_for
+
+sys.path.insert(0, str(ROOT / "loadtest"))
+
+import metrics  # noqa: E402
 
 DETECT, OIP = "bloginfer.v1.DetectService", "inference.GRPCInferenceService"
 
@@ -175,6 +182,49 @@ def test_production_refuses_and_experiment_queues(start):
     d.stop()
     d.__init__(d.folder, d.protos, "--model", "small", "--queue-images", "3", "--admission", "experiment")
     assert set(burst(d, 60, PATIENCE)) == {grpc.StatusCode.OK}
+
+
+def grey_png(width, height, size):
+    """A picture that takes its time (a few ms a megapixel), and so many bytes: the rest is a chunk that no decoder reads."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    tail = chunk(b"IDAT", zlib.compress(bytes((width + 1) * height), 1)) + chunk(b"IEND", b"")
+    return head + chunk(b"juNk", bytes(size - len(head) - len(tail) - 12)) + tail
+
+
+def test_a_waiting_picture_costs_little_more_than_its_bytes(start):
+    if SANITIZED:
+        pytest.skip("a sanitizer's memory is not the program's")
+    size, n = 200_000, 120
+    d = start("--model", "small", "--admission", "experiment")
+    request = d.message("DetectRequest", image=grey_png(2000, 1000, size))
+    decoding = 3 * 2000 * 1000
+    most = 0
+
+    def queued():
+        nonlocal most
+        page = d.metrics()
+        waiting, held = (metrics.total(page, f"bloginfer_detector_queue_{what}") for what in ("images", "bytes"))
+        if waiting >= 0.75 * n:
+            resident = metrics.total(page, "process_resident_memory_bytes")
+            most = max(most, (resident - before - decoding) / waiting)
+            assert size <= held / waiting <= 1.2 * size  # what the queue's limit counts is what there is
+        return waiting
+
+    d.stub.Detect(request, timeout=PATIENCE)
+    before = metrics.total(d.metrics(), "process_resident_memory_bytes")
+    for _ in range(2):  # what the first left behind does not add up either
+        calls = [d.stub.Detect.future(request, timeout=PATIENCE) for _ in range(n)]
+        wait_for(lambda: queued() >= 0.75 * n, "they wait")
+        wait_for(lambda: queued() == 0, "they are through")
+        for call in calls:
+            call.result()
+    assert 0 < most < 1.6 * size, most
+    after = metrics.total(d.metrics(), "process_resident_memory_bytes")
+    assert after - before < decoding + 0.25 * n * size
 
 
 def test_a_refusal_says_when_to_come_again(start):

@@ -5,6 +5,7 @@
 #include "nn/nn.h"
 #include "oip.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,8 @@ static const struct config_option options[] = {
     {"log-level", CONFIG_ENUM, AT(log_level), "info", "least important line to log", 0, 0, "debug|info|warn|error"},
 };
 
+#define OWN_PAGES (64 << 10)
+
 /* What a change of the models is told to. */
 struct program {
     struct detector *detector;
@@ -97,6 +100,16 @@ static void hang_up(void *program)
     struct program *p = program;
 
     detector_reload(p->detector);
+}
+
+/* Blocks of OWN_PAGES and more are mapped one by one and go back to the system when they are freed: a picture that waits
+ * then costs its own bytes, and the holes that requests leave between each other cost nothing. With rpc_init()'s thresholds
+ * 200 waiting pictures of 164 KB took 70 to 100 MB and kept it; so they take 38 MB while they wait. A mapping costs some
+ * 20 us of a picture's tens of milliseconds. */
+static void return_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, OWN_PAGES);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
 }
 
 static char *search_path(const struct settings *s)
@@ -189,6 +202,7 @@ int main(int argc, char **argv)
     char *path = search_path(&s);
     open_detector(&p, &s, path); /* before rpc_init(): it forks, and there are no threads yet */
     rpc_init();
+    return_memory();
     serve(&p, &s);
     detector_close(p.detector);
     rpc_fini();

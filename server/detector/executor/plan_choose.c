@@ -31,8 +31,8 @@ struct conv_spec plan_spec(const struct plan *p, const struct plan_step *s)
 
 /* Memory like a run's for one convolution at a time. */
 struct bench {
-    char *pool;
-    size_t pool_size;
+    char *pool, *scratch;
+    size_t scratch_size;
 };
 
 static void bind(const struct plan *p, const struct bench *b, int tensor, struct tensor *to)
@@ -43,12 +43,24 @@ static void bind(const struct plan *p, const struct bench *b, int tensor, struct
     to->data = b->pool + p->tensors[t->root].offset + (t->root == tensor ? 0 : t->offset);
 }
 
-static double time_method(const struct plan *p, const struct plan_step *s, const struct conv *c, const struct bench *b,
+static char *scratch_of(struct bench *b, const struct conv *c)
+{
+    size_t size = c->method->scratch_size(c);
+
+    if (size > b->scratch_size) {
+        free(b->scratch);
+        b->scratch = xaligned(size, 1);
+        b->scratch_size = size;
+    }
+    return b->scratch;
+}
+
+static double time_method(const struct plan *p, const struct plan_step *s, const struct conv *c, struct bench *b,
                           size_t n_filters)
 {
     struct tensor in, add, out;
     double best = INFINITY;
-    char *scratch = xaligned(c->method->scratch_size(c) + 1, 1);
+    char *scratch = scratch_of(b, c);
 
     bind(p, b, s->in, &in);
     bind(p, b, s->out, &out);
@@ -60,7 +72,6 @@ static double time_method(const struct plan *p, const struct plan_step *s, const
         c->method->run(c, &(struct conv_io){&in, s->add < 0 ? NULL : &add, &out, scratch});
         best = fmin(best, clock_thread_seconds(start));
     }
-    free(scratch);
     return best;
 }
 
@@ -83,7 +94,7 @@ static void find_candidates(struct candidates *c, const struct conv_spec *spec)
 
 /* Time and size of each, from a few of its filters. */
 static void measure(const struct plan *p, const struct plan_step *s, struct conv_spec spec, struct candidates *c,
-                    const struct bench *b)
+                    struct bench *b)
 {
     struct cfg_layer few = *spec.layer;
     size_t n = spec.out.c < TIMED_FILTERS ? spec.out.c : TIMED_FILTERS;
@@ -133,7 +144,7 @@ static bool improve(struct candidates *all, size_t n_steps, size_t *left)
 
 static struct status measure_all(const struct plan *p, struct candidates *all)
 {
-    struct bench b = {xaligned(p->pool_size, 1), p->pool_size};
+    struct bench b = {.pool = xaligned(p->pool_size, 1), .scratch = NULL};
     struct status st = status_ok();
 
     for (size_t i = 0; i < p->n_steps && !st.code; i++) {
@@ -148,6 +159,7 @@ static struct status measure_all(const struct plan *p, struct candidates *all)
             st = status_errorf(ST_INVALID, "layer %d: no convolution reads type %d here", s->conv_layer, spec.in.type);
     }
     free(b.pool);
+    free(b.scratch);
     return st;
 }
 
