@@ -37,7 +37,7 @@ class Kubectl:
             raise Failed("--backend kubectl needs --url, such as http://NODE:30080")
         self.before = self.deployment().get("spec", {}).get("replicas", 1)
         self.check_declared()
-        self.watch, self.peaks, self.used = None, {}, {}
+        self.watch, self.peaks, self.used, self.started = None, {}, {}, {}
 
     def describe(self):
         o = self.options

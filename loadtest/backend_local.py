@@ -52,6 +52,7 @@ class Local:
         self.namespace = None
         self.processes, self.logs = {}, {}
         self.pods, self.url, self.prefix = [], "", []
+        self.started = {}  # how long the slowest pod took from its start to ready, and what CPU
 
     def describe(self):
         return (
@@ -111,7 +112,7 @@ class Local:
             if code is not None or time.monotonic() > until:
                 why = f"ended with {code}" if code is not None else f"is not ready after {seconds} s"
                 raise Failed(f"{name} {why}: {self.logs[name].read_text()[-600:]}")
-            time.sleep(0.05)
+            time.sleep(0.01)
 
     def start_pod(self, i, ports):
         o, name = self.options, f"detector-{i}"
@@ -121,7 +122,7 @@ class Local:
                    "--admission", "experiment", "--log-level", "warn"]  # fmt: skip
         command += o.detector_args
         self.launch(name, ["unshare", "--uts", "sh", "-c", ENTER, "sh", name, *self.groups.entry(name), "--", *command])
-        return {"name": name, "port": ports[0], "metrics": ports[1]}
+        return {"name": name, "port": ports[0], "metrics": ports[1], "launched": time.monotonic()}
 
     def start_gateway(self, address):
         o, program = self.options, str(self.options.bin / "bloginfer-gateway")
@@ -138,9 +139,12 @@ class Local:
         self.stop()
         address = self.enter(location)
         ports = free_ports(2 * n)
+        self.started = {}
         self.pods = [self.start_pod(i, ports[2 * i : 2 * i + 2]) for i in range(n)]
         for pod in self.pods:
             self.await_ready(pod["name"], pod["metrics"], 120)
+            took = {"start_s": time.monotonic() - pod["launched"], "start_cpu_s": self.groups.usage(pod["name"])["cpu"]}
+            self.started = {k: round(max(v, self.started.get(k, 0)), 2) for k, v in took.items()}
             pod["pid"] = self.processes[pod["name"]].pid
             if not self.groups.holds(pod["name"], pod["pid"]):
                 raise Failed(f"{pod['name']} runs outside of its control group")

@@ -38,7 +38,7 @@ CONFIRMATIONS = 6
 WARM_S = 90
 RUN_FIELDS = ["settings", "at", "backend", "generator", "location", "pods", "repeat", "kind", "users", "success", "requests", "failed",
               "resent", "failures", "images_per_s", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms", "window_s", "shares", "counted",
-              "peak_rss_mb", "charged_mb", "pod_cpu", "throttled", "gateway_cpu", "gateway_rss_mb", "client_cpu",
+              "start_s", "start_cpu_s", "peak_rss_mb", "charged_mb", "pod_cpu", "throttled", "gateway_cpu", "gateway_rss_mb", "client_cpu",
               "images_per_pod_cpu_s"]  # fmt: skip
 CELL_FIELDS = [*RUN_FIELDS, "criterion", "found", "confirmations", "capped"]
 
@@ -243,6 +243,9 @@ class Experiment:
         self.at = {"pods": pods, "location": location, "repeat": repeat}
         self.rate = None
         self.system.start(pods, location)
+        self.at |= self.system.started
+        if self.system.started:
+            say("    ready {start_s} s after the start, {start_cpu_s} s of CPU (the slowest pod)".format(**self.system.started))
         self.warm_up(pods)
 
     def warm_up(self, pods):
