@@ -6,12 +6,13 @@ from pathlib import Path
 
 import plots
 
-NUMBERS = ("users", "images_per_s", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "start_s", "start_cpu_s", "peak_rss_mb", "gateway_rss_mb", "charged_mb", "pod_cpu", "throttled",
-           "gateway_cpu", "client_cpu", "images_per_pod_cpu_s", "success")  # fmt: skip
+NUMBERS = ("users", "images_per_s", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "start_s", "start_cpu_s", "peak_rss_mb", "charged_mb",
+           "gateway_rss_mb", "pod_cpu", "throttled", "gateway_cpu", "client_cpu", "images_per_pod_cpu_s", "success")  # fmt: skip
 COLUMNS = (("pods", "pods"), ("client", "location"), ("users", "users"), ("mean", "mean_ms"), ("p50", "p50_ms"), ("p95", "p95_ms"),
-           ("p99", "p99_ms"), ("images/s", "images_per_s"), ("share of each pod", "shares"), ("ready after, s", "start_s"), ("peak RSS, MB", "peak_rss_mb"),
-           ("CPU of a pod", "pod_cpu"), ("throttled", "throttled"), ("images per pod CPU second", "images_per_pod_cpu_s"),
-           ("gateway CPU", "gateway_cpu"), ("gateway peak RSS, MB", "gateway_rss_mb"), ("client CPU", "client_cpu"), ("repeats", "repeats"))  # fmt: skip
+           ("p99", "p99_ms"), ("images/s", "images_per_s"), ("share of each pod", "shares"), ("ready after, s", "start_s"),
+           ("peak RSS, MB", "peak_rss_mb"), ("CPU of a pod", "pod_cpu"), ("throttled", "throttled"),
+           ("images per pod CPU second", "images_per_pod_cpu_s"), ("gateway CPU", "gateway_cpu"),
+           ("gateway peak RSS, MB", "gateway_rss_mb"), ("client CPU", "client_cpu"), ("repeats", "repeats"))  # fmt: skip
 
 
 def number(text):
