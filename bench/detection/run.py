@@ -280,4 +280,5 @@ def main():
             PARTS[part](model, files, options.rounds)
 
 
-main()
+if __name__ == "__main__":
+    main()
