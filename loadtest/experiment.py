@@ -72,7 +72,7 @@ def parse(arguments):
     add("--images", default="", help="folder of pictures (default: BLOGINFER_DATA/images/inputfolder, else made ones)")
     add("--generator", choices=["bloginfer-load", "locust"], default="bloginfer-load")
     add("--locust-user", choices=["fast", "http"], default="fast")
-    add("--cross-check", action="store_true", help="one more run of each cell with the other generator")
+    add("--cross-check", action="store_true", help="after each cell, the same users by both generators")
     add("--cpus", type=float, default=0.5, help="of a pod (%(default)s)")
     add("--memory-mb", type=int, default=512, help="of a pod, MiB (%(default)s)")
     add("--model", default="yolov3-tiny", help="(%(default)s)")
@@ -292,6 +292,8 @@ class Experiment:
                 self.start(pods, location, 1)
                 row = self.measure("fixed", users, first=0, rate=max(20.0, users / 10), settle=self.cycle(users), window=self.o.hold_s)
                 self.finish(row, criterion, users, 1)
+                if self.o.cross_check:
+                    self.cross_check(users)
 
 
 def usage(before, after):

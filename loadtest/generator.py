@@ -53,7 +53,7 @@ class Locust:
         o, first = self.options, users if first is None or not rate else first
         with tempfile.TemporaryDirectory(prefix="bloginfer-locust-") as folder:
             out = Path(folder) / "result.json"
-            env = {"BLOGINFER_LOCUST_SHAPE": f"{first},{users},{rate or users:g},{window + settle:g}", "PYTHONDONTWRITEBYTECODE": "1",
+            env = {"BLOGINFER_LOCUST_SHAPE": f"{first},{users},{rate or users:g},{settle:g},{window:g}", "PYTHONDONTWRITEBYTECODE": "1",
                    "BLOGINFER_LOCUST_TIMEOUT": f"{o.timeout_ms / 1000:g}", "BLOGINFER_LOCUST_USER": o.locust_user}  # fmt: skip
             command = ["env", *(f"{k}={v}" for k, v in env.items()), self.python, "-m", "locust",
                        "-f", str(Path(__file__).with_name("locustfile.py")), "--headless", "--only-summary",

@@ -3,9 +3,9 @@
     ./bloginfer load locust --headless -u 100 -r 10 -t 60s       (or without --headless: the web page of Locust)
 
 Options of our own: --images FOLDER, --body json|raw, --think SECONDS, --path; BLOGINFER_LOCUST_USER=http takes HttpUser
-(requests) in place of FastHttpUser (geventhttpclient). BLOGINFER_LOCUST_SHAPE="first,users,rate,window" lets `first`
-users come in at once and the others at `rate` a second, then measures for `window` seconds; --result FILE writes the
-result as bloginfer-load does.
+(requests) in place of FastHttpUser (geventhttpclient). BLOGINFER_LOCUST_SHAPE="first,users,rate,settle,window" lets
+`first` users come in at once and the others at `rate` a second, and measures for `window` seconds, from `settle` seconds
+after the last; --result FILE writes the result as bloginfer-load does.
 """
 
 import base64
@@ -151,16 +151,20 @@ def spawned(user_count, **_):
 
 
 if SHAPE:
-    FIRST, USERS, RATE, WINDOW = (float(x) for x in SHAPE.split(","))
+    FIRST, USERS, RATE, SETTLE, WINDOW = (float(x) for x in SHAPE.split(","))
 
     class Shape(LoadTestShape):
-        """`first` users within a second, the others at `rate`, then the window."""
+        """`first` users within a second, the others at `rate`; the window opens a while after the last."""
+
+        complete = None  # since when all are there
 
         def tick(self):
             now, ramp = self.get_run_time(), (USERS - FIRST) / RATE if USERS > FIRST else 0
             if now < 1 and ramp:
                 return int(FIRST), max(1, FIRST)
-            if not TALLY.window_began and self.runner.user_count >= USERS:
+            if self.complete is None and self.runner.user_count >= USERS:
+                self.complete = now
+            if not TALLY.window_began and self.complete is not None and now >= self.complete + SETTLE:
                 open_window(self.runner.environment)
                 self.end = now + WINDOW
             if TALLY.window_began and now >= self.end:

@@ -87,7 +87,7 @@ def test_locust_counts_the_same(detecting, tmp_path):
         pytest.skip("no Locust on this machine: BLOGINFER_PEERS=1 ./bloginfer test installs it")
     for user in ("fast", "http"):
         before, out = answered(detecting), tmp_path / f"{user}.json"
-        env = harness.clean_environment(BLOGINFER_LOCUST_SHAPE="4,4,4,2", BLOGINFER_LOCUST_USER=user, PYTHONDONTWRITEBYTECODE="1")
+        env = harness.clean_environment(BLOGINFER_LOCUST_SHAPE="4,4,4,0,2", BLOGINFER_LOCUST_USER=user, PYTHONDONTWRITEBYTECODE="1")
         done = subprocess.run(
             [python, "-m", "locust", "-f", ROOT / "loadtest/locustfile.py", "--headless", "--only-summary",
              "--host", detecting.url(""), "--result", out],
