@@ -7,8 +7,8 @@
  * are cut from sorted pools. Training is nn_trainer_step() with the recipe's dropout, n-grams ready. Time is the
  * thread's CPU time, so that a busy neighbour costs less; the peak is measured before and after. */
 #include "nn/nn.h"
-#include "peak.h"
 #include "nn/trainer.h"
+#include "peak.h"
 #include "text/text.h"
 
 #include <math.h>

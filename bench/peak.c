@@ -26,10 +26,10 @@ static double best_gops(void (*loop)(void), double operations)
 #ifdef __x86_64__
 /* Numbers from before could be denormal, which are slow. */
 #define ZEROED                                                                                                         \
-    "vpxor %%xmm12, %%xmm12, %%xmm12\nvpxor %%xmm14, %%xmm14, %%xmm14\nvpxor %%xmm15, %%xmm15, %%xmm15\n"               \
-    "vpxor %%xmm0, %%xmm0, %%xmm0\nvpxor %%xmm1, %%xmm1, %%xmm1\nvpxor %%xmm2, %%xmm2, %%xmm2\n"                      \
-    "vpxor %%xmm3, %%xmm3, %%xmm3\nvpxor %%xmm4, %%xmm4, %%xmm4\nvpxor %%xmm5, %%xmm5, %%xmm5\n"                      \
-    "vpxor %%xmm6, %%xmm6, %%xmm6\nvpxor %%xmm7, %%xmm7, %%xmm7\nvpxor %%xmm8, %%xmm8, %%xmm8\n"                      \
+    "vpxor %%xmm12, %%xmm12, %%xmm12\nvpxor %%xmm14, %%xmm14, %%xmm14\nvpxor %%xmm15, %%xmm15, %%xmm15\n"              \
+    "vpxor %%xmm0, %%xmm0, %%xmm0\nvpxor %%xmm1, %%xmm1, %%xmm1\nvpxor %%xmm2, %%xmm2, %%xmm2\n"                       \
+    "vpxor %%xmm3, %%xmm3, %%xmm3\nvpxor %%xmm4, %%xmm4, %%xmm4\nvpxor %%xmm5, %%xmm5, %%xmm5\n"                       \
+    "vpxor %%xmm6, %%xmm6, %%xmm6\nvpxor %%xmm7, %%xmm7, %%xmm7\nvpxor %%xmm8, %%xmm8, %%xmm8\n"                       \
     "vpxor %%xmm9, %%xmm9, %%xmm9\nvpxor %%xmm10, %%xmm10, %%xmm10\nvpxor %%xmm11, %%xmm11, %%xmm11\n"
 
 /* One loop: CHAINS sums in registers, each updated LOOPS times. In assembly, since a compiler keeps such sums in memory
@@ -38,7 +38,7 @@ static double best_gops(void (*loop)(void), double operations)
     static void name(void)                                                                                             \
     {                                                                                                                  \
         long n = LOOPS;                                                                                                \
-        __asm__ volatile(ZEROED "1:\n" step(0) step(1) step(2) step(3) step(4) step(5) step(6) step(7) step(8) step(9)        \
+        __asm__ volatile(ZEROED "1:\n" step(0) step(1) step(2) step(3) step(4) step(5) step(6) step(7) step(8) step(9) \
                              step(10) step(11) "dec %0\njnz 1b\nvzeroupper\n"                                          \
                          : "+r"(n)                                                                                     \
                          :                                                                                             \
@@ -66,8 +66,8 @@ static const struct {
     void (*loop)(void);
     double lanes; /* multiply-adds of a step */
 } kinds[] = {
-    {"fp32", "avx2", fp32_avx2, 8},        {"int16", "avx2", int16_avx2, 16},
-    {"int8", "avx2", int8_avx2, 32},       {"fp32", "avx512", fp32_avx512, 16},
+    {"fp32", "avx2", fp32_avx2, 8},          {"int16", "avx2", int16_avx2, 16},
+    {"int8", "avx2", int8_avx2, 32},         {"fp32", "avx512", fp32_avx512, 16},
     {"int8", "avx512vnni", int8_avx512, 64}, {"bf16", "avx512bf16", bf16_avx512, 32},
 };
 
