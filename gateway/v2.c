@@ -73,8 +73,8 @@ static struct status ask_backend(struct http_call *call, struct backend *b, cons
     return backend_ask(b, call, g->deadline_ms, SERVICE, method, in, out);
 }
 
-/* About a model, which is the inference service's or the detector's. When neither has it, the answer is the inference
- * service's. */
+/* About a model, which is the inference service's or the detector's. When neither has it, the answer is that of the one
+ * asked first. */
 static bool ask_owner(struct http_call *call, bool detector_first, const char *method, const void *in, const void **out)
 {
     struct gateway *g = http_service(call);
@@ -85,7 +85,7 @@ static bool ask_owner(struct http_call *call, bool detector_first, const char *m
     if (is_stranger(st.code)) {
         struct status other = ask_backend(call, second, method, in, out);
 
-        if (detector_first || !is_stranger(other.code))
+        if (!is_stranger(other.code))
             st = other;
     }
     if (st.code)
