@@ -367,6 +367,8 @@ static void print_head(struct buf *out, const struct cfg_head *head)
         buf_printf(out, "coords=4\nsoftmax=%d\n", head->softmax);
     else
         print_list(out, "mask", head->mask, head->n_mask);
+    if (head->scale_xy != 1)
+        buf_printf(out, "scale_x_y=%.9g\n", (double)head->scale_xy);
     buf_puts(out, "anchors=");
     for (size_t i = 0; i < 2 * head->n_anchors; i++)
         buf_printf(out, i ? ",%.9g" : "%.9g", head->anchors[i]);
@@ -397,6 +399,8 @@ static void print_layer(struct buf *out, const struct cfg *c, const struct cfg_l
         break;
     case CFG_ROUTE:
         print_list(out, "layers", l->from, l->n_from);
+        if (l->groups > 1)
+            buf_printf(out, "groups=%zu\ngroup_id=%zu\n", l->groups, l->group);
         break;
     case CFG_SHORTCUT:
         print_list(out, "from", l->from + 1, 1);

@@ -83,19 +83,22 @@ static void test_yolo4(void **state)
 /* What darknet is given describes the same network. */
 static void test_print_and_parse(void **state)
 {
-    struct cfg *a = small_cfg_parse(), *b;
-    struct buf text = BUF_INIT(1 << 20);
+    static const char *const texts[] = {small_cfg, small_cfg_yolo2, small_cfg_yolo4};
     (void)state;
-    cfg_print(a, &text);
-    or_die(cfg_parse(&b, text.data, text.size));
-    assert_int_equal(a->n_params, b->n_params);
-    assert_int_equal(a->n_layers, b->n_layers);
-    assert_memory_equal(a->layers, b->layers, sizeof a->layers);
-    assert_memory_equal(a->heads, b->heads, sizeof a->heads);
-    assert_non_null(strstr(text.data, "batch=1\n"));
-    buf_fini(&text);
-    free(a);
-    free(b);
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        struct cfg *a = small_cfg_parse_text(texts[i]), *b;
+        struct buf text = BUF_INIT(1 << 20);
+        cfg_print(a, &text);
+        or_die(cfg_parse(&b, text.data, text.size));
+        assert_int_equal(a->n_params, b->n_params);
+        assert_int_equal(a->n_layers, b->n_layers);
+        assert_memory_equal(a->layers, b->layers, sizeof a->layers);
+        assert_memory_equal(a->heads, b->heads, sizeof a->heads);
+        assert_non_null(strstr(text.data, "batch=1\n"));
+        buf_fini(&text);
+        free(a);
+        free(b);
+    }
 }
 
 /* The small cfg with its n-th occurrence of `old` replaced. */
