@@ -6,6 +6,7 @@
 #include "network.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,7 +114,19 @@ static inline struct network *small_network(void)
     return small_network_of(small_cfg);
 }
 
-/* A fresh folder with small.cfg, small.weights and small.names; free() the name after fs_remove_tree(). */
+/* Removes the folder when this process is gone, whatever ended it: a shell waits for the end of a pipe that nobody
+ * writes to. */
+static inline void small_folder_outlived(const char *folder)
+{
+    char *command = xasprintf("trap '' INT TERM; cat; rm -rf '%s'", folder);
+
+    if (!popen(command, "we"))
+        abort();
+    free(command);
+}
+
+/* A fresh folder with small.cfg, small.weights and small.names; free() the name after fs_remove_tree(). A test that dies
+ * leaves none behind. */
 static inline char *small_folder(void)
 {
     char *folder = xstrdup("/tmp/bloginfer-detector-XXXXXX");
@@ -123,6 +136,7 @@ static inline char *small_folder(void)
 
     if (!mkdtemp(folder))
         abort();
+    small_folder_outlived(folder);
     static const char *const endings[] = {"cfg", "weights", "names"};
     const void *bodies[] = {small_cfg, file, "cat\ndog\n"};
     const size_t sizes[] = {strlen(small_cfg), size, 8};
