@@ -361,6 +361,68 @@ static double max_resident_mb(void)
     return (double)u.ru_maxrss / 1024;
 }
 
+static bool count(void *ctx)
+{
+    ++*(size_t *)ctx;
+    return false;
+}
+
+/* How often a decoder asks on its way whether it may go on. Refuses all over a million pixels. */
+static struct status decode_counted(struct image *im, const uint8_t *file, size_t size, size_t *asked)
+{
+    struct image_limits counted = limits;
+
+    counted.stop = count;
+    counted.ctx = asked;
+    *asked = 0;
+    return image_decode(im, file, size, &counted);
+}
+
+/* A decoder asks before each pass and row: who is refused without a question has not seen a pixel. */
+static void test_a_huge_jpeg_is_refused_before_its_pixels(void **state)
+{
+    (void)state;
+    for (int progressive = 0; progressive < 2; progressive++) {
+        struct image im;
+        size_t size, asked;
+        uint8_t *file = picture_jpeg(&(struct picture_jpeg){60, 50, 3, progressive, 0}, &size);
+        assert_int_equal(decode_counted(&im, file, size, &asked).code, ST_OK);
+        assert_true(asked > 0);
+        image_fini(&im);
+        uint8_t *header = find_frame_header(file, size);
+        put16(header + 5, 65000);
+        put16(header + 7, 65000);
+        assert_refused(decode_counted(&im, file, size, &asked), ST_RANGE, "65000x65000");
+        assert_int_equal(asked, 0);
+        assert_null(im.pixels);
+        free(file);
+    }
+}
+
+static void put_png_size(uint8_t *file, unsigned side)
+{
+    file[16] = file[17] = file[20] = file[21] = 0;
+    put16(file + 18, side);
+    put16(file + 22, side);
+    uint32_t crc = htonl((uint32_t)crc32(0, file + 12, 17));
+    memcpy(file + 29, &crc, 4);
+}
+
+static void test_a_huge_png_is_refused_before_its_pixels(void **state)
+{
+    struct image im;
+    size_t size, asked;
+    uint8_t *file = picture_png(&(struct picture_png){50, 50, PNG_COLOR_TYPE_RGB, 8, false, {1}, -1}, &size);
+    (void)state;
+    assert_int_equal(decode_counted(&im, file, size, &asked).code, ST_OK);
+    assert_true(asked > 0);
+    image_fini(&im);
+    put_png_size(file, 60000);
+    assert_refused(decode_counted(&im, file, size, &asked), ST_RANGE, "60000x60000");
+    assert_int_equal(asked, 0);
+    free(file);
+}
+
 static void test_header_of_a_huge_picture_costs_nothing(void **state)
 {
     struct image im;
@@ -374,11 +436,7 @@ static void test_header_of_a_huge_picture_costs_nothing(void **state)
     assert_refused(decode(&im, file, size), ST_RANGE, "65000x65000");
 
     file = picture_png(&(struct picture_png){50, 40, PNG_COLOR_TYPE_RGB, 8, false, {1}, -1}, &size);
-    file[16] = file[20] = 0;
-    put16(file + 18, 60000);
-    put16(file + 22, 60000);
-    uint32_t crc = htonl((uint32_t)crc32(0, file + 12, 17));
-    memcpy(file + 29, &crc, 4);
+    put_png_size(file, 60000);
     assert_refused(decode(&im, file, size), ST_RANGE, "60000x60000");
     assert_true(max_resident_mb() - before < 50);
 }
@@ -458,6 +516,8 @@ int main(void)
         cmocka_unit_test(test_too_many_bytes),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_corrupt),
+        cmocka_unit_test(test_a_huge_jpeg_is_refused_before_its_pixels),
+        cmocka_unit_test(test_a_huge_png_is_refused_before_its_pixels),
         cmocka_unit_test(test_header_of_a_huge_picture_costs_nothing),
         cmocka_unit_test(test_many_passes),
         cmocka_unit_test(test_png_text_bomb),
