@@ -15,6 +15,7 @@ if(SANITIZE)
 endif()
 if(FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
+  add_custom_target(fuzz_targets) # all of them, and nothing else
 endif()
 
 # bi_library(NAME SOURCES a.c b.c LINK other_lib PKG jansson): a static library, used as #include "folder/x.h".
@@ -112,11 +113,32 @@ function(bi_test_of name source)
     ENVIRONMENT "OPENBLAS_NUM_THREADS=1;OMP_NUM_THREADS=1;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/lsan.supp;TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp:halt_on_error=1:ignore_noninstrumented_modules=1")
 endfunction()
 
-# bi_fuzz(image detector_core): image_fuzz.c, a libFuzzer target, when FUZZ is on (clang).
+# bi_fuzz(cfg detector_network): cfg_fuzz.c, a libFuzzer target, when FUZZ is on (clang). cfg_fuzz.dict, the words of the
+# format, may stand beside the source; cfg_fuzz.seeds/, the first inputs, comes from bi_seeds(). ./bloginfer fuzz uses both.
 function(bi_fuzz name)
+  bi_fuzz_of(${name} ${name}_fuzz.c ${ARGN})
+endfunction()
+
+# bi_fuzz_of(png image_fuzz.c detector_image): the same for a source of several targets.
+function(bi_fuzz_of name source)
   if(FUZZ)
-    add_executable(${name}_fuzz ${name}_fuzz.c)
+    add_executable(${name}_fuzz ${source})
     target_link_libraries(${name}_fuzz PRIVATE bi_flags ${ARGN})
     target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzz_targets ${name}_fuzz)
+    if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${name}_fuzz.dict)
+      configure_file(${name}_fuzz.dict ${name}_fuzz.dict COPYONLY)
+    endif()
+  endif()
+endfunction()
+
+# bi_seeds(image detector_image): image_seeds.c, which is run as soon as it is built and writes the folders X_fuzz.seeds of
+# the targets of the current folder.
+function(bi_seeds name)
+  if(FUZZ)
+    add_executable(${name}_seeds ${name}_seeds.c)
+    target_link_libraries(${name}_seeds PRIVATE bi_flags ${ARGN})
+    add_dependencies(fuzz_targets ${name}_seeds)
+    add_custom_command(TARGET ${name}_seeds POST_BUILD COMMAND ${name}_seeds ${CMAKE_CURRENT_BINARY_DIR} VERBATIM)
   endif()
 endfunction()

@@ -86,7 +86,7 @@ apt_failed() { # LOG
     die "apt-get failed ($why); the whole story: $1"
 }
 
-build() { # [CMAKE_ARGUMENT...]
+build() { # [CMAKE_ARGUMENT...]; BUILD_TARGET: only that
     local log=$LOGS/build.log start=$SECONDS
     mkdir -p "$BUILD"
     need_space "$BUILD" 500 "the build"
@@ -97,7 +97,7 @@ build() { # [CMAKE_ARGUMENT...]
             build_failed "$log" "cmake"
     fi
     say "building ${BUILD#"$ROOT/"}"
-    NINJA_STATUS='@%f %t ' ninja -C "$BUILD" 2>&1 | tee -a "$log" | build_progress || build_failed "$log" "ninja"
+    NINJA_STATUS='@%f %t ' ninja -C "$BUILD" ${BUILD_TARGET:+"$BUILD_TARGET"} 2>&1 | tee -a "$log" | build_progress || build_failed "$log" "ninja"
     progress_end
     note "built in $((SECONDS - start)) s"
 }

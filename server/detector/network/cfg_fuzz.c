@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     cfg_print(c, &text);
     if (cfg_parse(&again, text.data, text.size).code || again->n_params != c->n_params ||
-        memcmp(again->layers, c->layers, sizeof c->layers) != 0)
+        memcmp(again->layers, c->layers, sizeof c->layers) != 0 || memcmp(again->heads, c->heads, sizeof c->heads) != 0)
         abort();
     buf_fini(&text);
     free(again);
