@@ -20,7 +20,7 @@
 #define N_KEPT     1024
 #define CHECK_SIZE (SHA256_SIZE + N_KEPT * sizeof(float))
 
-extern const char check_yolov3_tiny[], check_yolo_fastest_xl[];
+extern const char check_yolov3_tiny[], check_yolo_fastest[], check_yolo_fastest_xl[];
 
 enum child_end { CHILD_OK, CHILD_UNAVAILABLE, CHILD_FAILED };
 
@@ -130,7 +130,7 @@ static void network_key(const struct network *net, uint8_t key[SHA256_SIZE])
 
 static bool find_known(struct reference *r, const struct network *net)
 {
-    static const char *const files[] = {check_yolov3_tiny, check_yolo_fastest_xl};
+    static const char *const files[] = {check_yolov3_tiny, check_yolo_fastest, check_yolo_fastest_xl};
     uint8_t key[SHA256_SIZE];
 
     network_key(net, key);
