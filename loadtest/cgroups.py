@@ -87,6 +87,7 @@ class Groups:
         for folder in set(self.paths(pod).values()):
             folder.mkdir(exist_ok=True)
         self.limit(pod, cpus, memory)
+        self.weigh(sum(p.is_dir() for p in self.folders["cpu"].iterdir()))
         told = self.limits(pod)
         if told != (cpus, memory):
             raise Unavailable(f"{pod}: limits of {cpus} CPU and {memory} bytes were set, and {told} hold")
@@ -130,6 +131,10 @@ class V1(Groups):
         write(at["cpu"] / "cpu.cfs_quota_us", round(cpus * PERIOD_US))
         write(at["memory"] / "memory.limit_in_bytes", memory)
 
+    def weigh(self, n):
+        """So much of a busy machine as n groups beside each other would get, though they lie in one."""
+        write(self.folders["cpu"] / "cpu.shares", 1024 * n)
+
     def limits(self, pod):
         at = self.paths(pod)
         quota = read_int(at["cpu"] / "cpu.cfs_quota_us") / read_int(at["cpu"] / "cpu.cfs_period_us")
@@ -158,6 +163,9 @@ class V2(Groups):
         folder = self.paths(pod)["cpu"]
         write(folder / "cpu.max", f"{round(cpus * PERIOD_US)} {PERIOD_US}")
         write(folder / "memory.max", memory)
+
+    def weigh(self, n):
+        write(self.folders["cpu"] / "cpu.weight", min(10000, 100 * n))
 
     def limits(self, pod):
         folder = self.paths(pod)["cpu"]
