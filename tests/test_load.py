@@ -114,11 +114,24 @@ def test_the_search_finds_the_greatest():
 
 def experiment(tmp_path, *options):
     env = harness.clean_environment(
-        BLOGINFER_BIN=str(BIN), BLOGINFER_HOME=str(tmp_path), PYTHONDONTWRITEBYTECODE="1", MPLCONFIGDIR=str(tmp_path)
+        BLOGINFER_BIN=str(BIN), BLOGINFER_HOME=str(tmp_path), PYTHONDONTWRITEBYTECODE="1", MPLCONFIGDIR=str(tmp_path), TMPDIR=str(tmp_path)
     )
     command = [sys.executable, ROOT / "loadtest/experiment.py", "--short", "--model", "small", "--models", tmp_path / "models",
                "--out", tmp_path / "out", *options]  # fmt: skip
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 5, env=env)
+
+
+def left_in(folder):
+    """Processes that still run below a folder; others' experiments on this machine are none of them."""
+    left = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            cwd = os.readlink(process / "cwd")
+        except OSError:  # it has ended
+            continue
+        if cwd.startswith(str(folder)):
+            left.append((process.name, cwd))
+    return left
 
 
 def rows(path):
@@ -155,7 +168,7 @@ def test_a_short_experiment(tmp_path, needs_cgroups):
 
     again = experiment(tmp_path, "--criteria", "success", "--most", "8")
     assert again.returncode == 0 and rows(tmp_path / "out/cells.csv") == cells and rows(tmp_path / "out/runs.csv") == runs
-    assert not [p for p in Path("/proc").glob("[0-9]*/cwd") if "bloginfer-experiment-" in os.readlink(p)]
+    assert not left_in(tmp_path)
 
 
 def test_limits_hold_or_are_refused(needs_cgroups):
