@@ -51,23 +51,27 @@ function(bi_program name core)
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
 
-# The instruction sets of lib/base/isa.h: what kernels are compiled for here, those with dot products of bytes apart, and
-# for each the compiler's flags and what stands for them under SIMDe.
+# The instruction sets of lib/base/isa.h: what kernels are compiled for here, those with dot products of bytes and of
+# BF16 apart, and for each the compiler's flags and what stands for them under SIMDe.
 set(bi_isas portable)
 set(bi_vnni_isas)
+set(bi_bf16_isas)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND bi_isas avx2 avx512)
   set(bi_vnni_isas avx2vnni avx512vnni)
+  set(bi_bf16_isas avx512bf16)
 endif()
 set(bi_isa_flags_avx2 -mavx2 -mfma)
 set(bi_isa_flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512)
 set(bi_isa_flags_avx2vnni ${bi_isa_flags_avx2} -mavxvnni)
 set(bi_isa_flags_avx512vnni ${bi_isa_flags_avx512} -mavx512vnni)
+set(bi_isa_flags_avx512bf16 ${bi_isa_flags_avx512} -mavx512bf16)
 set(bi_isa_simde_portable SIMD_BYTES=16)
 set(bi_isa_simde_avx2 SIMD_BYTES=32)
 set(bi_isa_simde_avx512 SIMD_BYTES=64)
 set(bi_isa_simde_avx2vnni SIMD_BYTES=32 SIMD_VNNI)
 set(bi_isa_simde_avx512vnni SIMD_BYTES=64 SIMD_VNNI)
+set(bi_isa_simde_avx512bf16 SIMD_BYTES=64 SIMD_BF16)
 
 # bi_variants(nn SOURCES kernels.c matmul.c ISAS ${bi_isas}): sources of a target that are compiled once per instruction
 # set, each with -DBI_ISA=avx2 or the like for base/simd.h. A target for tests that has been given the definition BI_SIMDE

@@ -51,4 +51,18 @@ static inline bool isa_supported(enum isa isa)
 #endif
 }
 
+/* AVX512-BF16, on top of ISA_AVX512: dot products of pairs of BF16, the variants "avx512bf16". No step of the ladder
+ * above: what gains from it chooses it for itself, since on some CPUs it is slower than floats. */
+static inline bool isa_has_bf16(void)
+{
+#if defined(BI_SIMDE)
+    return true;
+#elif defined(__x86_64__)
+    unsigned a = 0, b, c, d;
+    return isa_supported(ISA_AVX512) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a & 1u << 5;
+#else
+    return false;
+#endif
+}
+
 #endif

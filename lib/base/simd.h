@@ -7,7 +7,8 @@
 #define BASE_SIMD_H
 
 /* SIMD_BYTES: a vector's, 16, 32 (AVX2 and FMA) or 64 (AVX-512 F, BW, DQ and VL).
- * SIMD_VNNI: _mm256_dpbusd_avx_epi32() with 32, _mm512_dpbusd_epi32() with 64. */
+ * SIMD_VNNI: _mm256_dpbusd_avx_epi32() with 32, _mm512_dpbusd_epi32() with 64.
+ * SIMD_BF16: _mm512_dpbf16_ps() and _mm512_cvtneps_pbh(), with 64. */
 #ifdef BI_SIMDE /* the build defines them for the variants; what else there is computes like the portable one */
 #include "base/simd_emulated.h"
 #ifndef SIMD_BYTES
@@ -26,6 +27,9 @@
 #endif
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 #define SIMD_VNNI
+#endif
+#if defined(__AVX512BF16__)
+#define SIMD_BF16
 #endif
 #endif
 

@@ -39,9 +39,9 @@ static const struct config_option options[] = {
     {"nms", CONFIG_FLOAT, AT(nms), "0.45", "of two boxes of a class that overlap more, the lesser is left out", 0.01, 1,
      NULL},
     {"engine", CONFIG_ENUM, AT(engine), "auto", "what computes the networks", 0, 0,
-     "auto|fp32|int16|int8|openblas|darknet"},
+     "auto|fp32|bf16|int16|int8|openblas|darknet"},
     {"precision", CONFIG_ENUM, AT(precision), "auto", "what the engine that auto finds computes in", 0, 0,
-     "auto|fp32|int16|int8"},
+     "auto|fp32|bf16|int16|int8"},
     {"resize", CONFIG_ENUM, AT(resize), "plain",
      "from a picture to a network's input: plain stretches both sides, letterbox keeps them in proportion as darknet's "
      "own "

@@ -501,11 +501,6 @@ static bool has_avx2(void)
     return strcmp(nn_kernel_isa(), "avx2") == 0 || strcmp(nn_kernel_isa(), "avx512") == 0;
 }
 
-static bool has_vnni(void)
-{
-    return strcmp(nn_kernel_isa(), "avx512") == 0 && isa_supported(ISA_AVX512VNNI);
-}
-
 /* Whole registers are written, so a group's filters have to fill theirs. */
 static bool supports(const struct conv_spec *spec, size_t lanes)
 {
@@ -531,9 +526,15 @@ static bool supports_u8(const struct conv_spec *spec)
     return spec->in.type == TENSOR_U8 && supports(spec, quant_kernels_s16_avx2.lanes);
 }
 
-static bool supports_u8_vnni(const struct conv_spec *spec)
+static bool supports_u8_avx512vnni(const struct conv_spec *spec)
 {
-    return spec->in.type == TENSOR_U8 && has_vnni() && supports(spec, quant_kernels_u8_vnni.lanes);
+    return spec->in.type == TENSOR_U8 && nn_isa() == ISA_AVX512VNNI &&
+           supports(spec, quant_kernels_u8_avx512vnni.lanes);
+}
+
+static bool supports_u8_avx2vnni(const struct conv_spec *spec)
+{
+    return spec->in.type == TENSOR_U8 && nn_isa() == ISA_AVX2VNNI && supports(spec, quant_kernels_u8_avx2vnni.lanes);
 }
 
 static bool supports_s16_depthwise(const struct conv_spec *spec)
@@ -556,9 +557,14 @@ static struct conv *prepare_u8(const struct conv_spec *spec)
     return prepare_dense(&conv_u8_widened, &quant_kernels_s16_avx2, TENSOR_S16, spec);
 }
 
-static struct conv *prepare_u8_vnni(const struct conv_spec *spec)
+static struct conv *prepare_u8_avx512vnni(const struct conv_spec *spec)
 {
-    return prepare_dense(&conv_u8_vnni, &quant_kernels_u8_vnni, TENSOR_U8, spec);
+    return prepare_dense(&conv_u8_avx512vnni, &quant_kernels_u8_avx512vnni, TENSOR_U8, spec);
+}
+
+static struct conv *prepare_u8_avx2vnni(const struct conv_spec *spec)
+{
+    return prepare_dense(&conv_u8_avx2vnni, &quant_kernels_u8_avx2vnni, TENSOR_U8, spec);
 }
 
 static struct conv *prepare_s16_depthwise(const struct conv_spec *spec)
@@ -579,6 +585,7 @@ static struct conv *prepare_u8_depthwise(const struct conv_spec *spec)
 
 const struct conv_method conv_s16 = METHOD("pairs", TENSOR_S16, s16, dense);
 const struct conv_method conv_u8_widened = METHOD("widened", TENSOR_U8, u8, dense);
-const struct conv_method conv_u8_vnni = METHOD("vnni", TENSOR_U8, u8_vnni, dense);
+const struct conv_method conv_u8_avx512vnni = METHOD("vnni", TENSOR_U8, u8_avx512vnni, dense);
+const struct conv_method conv_u8_avx2vnni = METHOD("vnni-256", TENSOR_U8, u8_avx2vnni, dense);
 const struct conv_method conv_s16_depthwise = METHOD("pairs-depthwise", TENSOR_S16, s16_depthwise, depthwise);
 const struct conv_method conv_u8_depthwise = METHOD("widened-depthwise", TENSOR_U8, u8_depthwise, depthwise);

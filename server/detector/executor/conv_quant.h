@@ -12,8 +12,8 @@
 #include "executor/conv.h"
 
 extern const struct conv_method conv_s16, conv_s16_depthwise;
-extern const struct conv_method conv_u8_vnni;                       /* AVX512_VNNI */
-extern const struct conv_method conv_u8_widened, conv_u8_depthwise; /* the same sums by 16 bits, AVX2 */
+extern const struct conv_method conv_u8_avx512vnni, conv_u8_avx2vnni; /* vpdpbusd: AVX512_VNNI, AVX_VNNI */
+extern const struct conv_method conv_u8_widened, conv_u8_depthwise;   /* the same sums by 16 bits, AVX2 */
 
 /* What happens to a sum s of filter f: v = s * factors[f] + biases[f] and so on as conv.h says, all in units of the
  * output's scale. Arrays are in the order of the kernel's lanes. */
@@ -51,7 +51,7 @@ struct quant_kernels {
     void (*run)(const struct quant_block *b);
 };
 
-extern const struct quant_kernels quant_kernels_s16_avx2, quant_kernels_u8_vnni;
+extern const struct quant_kernels quant_kernels_s16_avx2, quant_kernels_u8_avx2vnni, quant_kernels_u8_avx512vnni;
 
 /* ---- depthwise, 16 channels at a time, always in quads ---- */
 

@@ -250,7 +250,14 @@ static void test_u8_vnni(void **state)
 {
     (void)state;
     need(ISA_AVX512VNNI);
-    check_all(&conv_u8_vnni, dense, COUNT_OF(dense));
+    check_all(&conv_u8_avx512vnni, dense, COUNT_OF(dense));
+}
+
+static void test_u8_vnni_of_32_bytes(void **state)
+{
+    (void)state;
+    need(ISA_AVX2VNNI);
+    check_all(&conv_u8_avx2vnni, dense, COUNT_OF(dense));
 }
 
 static void test_depthwise(void **state)
@@ -317,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_s16),
         cmocka_unit_test(test_u8_widened),
         cmocka_unit_test(test_u8_vnni),
+        cmocka_unit_test(test_u8_vnni_of_32_bytes),
         cmocka_unit_test(test_depthwise),
         cmocka_unit_test(test_rows_come_from_rings),
         cmocka_unit_test(test_the_largest_sums_fit),

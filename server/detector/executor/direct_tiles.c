@@ -6,6 +6,27 @@
 /* Constant MR and NV make every loop below disappear, and the arrays become registers. */
 #define TILE_LOOP _Pragma("GCC unroll 8") for
 
+/* A cell at p in every lane, and sums + its products with the cells of b. */
+static inline vec cell_spread(const float *p)
+{
+#ifdef SIMD_BF16
+    int32_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return (vec)(bits - (vec_int){0});
+#else
+    return vec_set(*p);
+#endif
+}
+
+static inline vec cell_multiply(vec sums, vec a, vec b)
+{
+#ifdef SIMD_BF16
+    return (vec)_mm512_dpbf16_ps((__m512)sums, (__m512bh)a, (__m512bh)b);
+#else
+    return sums + a * b;
+#endif
+}
+
 static inline __attribute__((always_inline)) void tile_run(const struct direct_tile *t, const int mr, const int nv)
 {
     const size_t block = (size_t)nv * VEC_LANES;
@@ -19,15 +40,15 @@ static inline __attribute__((always_inline)) void tile_run(const struct direct_t
         const float *in[DIRECT_MAX_PIXELS];
         TILE_LOOP(int r = 0; r < mr; r++)
         in[r] = t->pixels[tap * t->table_stride + (size_t)r];
-        for (size_t k = 0; k < t->n_channels; k++, w += block) {
+        for (size_t k = 0; k < t->n_cells; k++, w += block) {
             vec b[DIRECT_MAX_BLOCKS];
             TILE_LOOP(int v = 0; v < nv; v++)
             b[v] = vec_load(w + v * VEC_LANES);
             TILE_LOOP(int r = 0; r < mr; r++)
             {
-                vec a = vec_set(in[r][k]);
+                vec a = cell_spread(in[r] + k);
                 TILE_LOOP(int v = 0; v < nv; v++)
-                sums[r][v] += a * b[v];
+                sums[r][v] = cell_multiply(sums[r][v], a, b[v]);
             }
         }
     }
@@ -45,6 +66,16 @@ static inline __attribute__((always_inline)) void tile_run(const struct direct_t
                   vec_slope(sums[r][v], t->epilogue->slope));
         return;
     }
+#ifdef SIMD_BF16
+    if (t->epilogue->plain_bf16) {
+        TILE_LOOP(int r = 0; r < mr; r++)
+        if ((size_t)r < t->n_pixels)
+            TILE_LOOP(int v = 0; v < nv; v++)
+        vec_store_bf16(t->out + (size_t)r * t->out_stride + 2 * v * VEC_LANES,
+                       vec_slope(sums[r][v], t->epilogue->slope));
+        return;
+    }
+#endif
     vec kept[DIRECT_MAX_PIXELS * DIRECT_MAX_BLOCKS];
     TILE_LOOP(int r = 0; r < mr; r++)
     TILE_LOOP(int v = 0; v < nv; v++)

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-static const struct engine_kind *const kinds[] = {&engine_fp32, &engine_int16, &engine_int8, &engine_openblas,
-                                                  &engine_darknet};
+static const struct engine_kind *const kinds[] = {&engine_fp32, &engine_bf16,     &engine_int16,
+                                                  &engine_int8, &engine_openblas, &engine_darknet};
 
 const struct engine_kind *engine_kind_at(size_t i)
 {

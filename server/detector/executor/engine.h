@@ -36,6 +36,7 @@ struct engine {
 extern const struct engine_kind engine_openblas;           /* im2col and sgemm; any CPU */
 extern const struct engine_kind engine_darknet;            /* darknet's own forward pass: the reference */
 extern const struct engine_kind engine_fp32;               /* our own kernels, in floats */
+extern const struct engine_kind engine_bf16;               /* in BF16, on CPUs with AVX512-BF16 */
 extern const struct engine_kind engine_int16, engine_int8; /* in integers, for networks whose ranges are known */
 
 /* For measuring, engine_openblas only: called after each layer that computes something, with its output (planes,

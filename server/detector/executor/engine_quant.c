@@ -1,6 +1,9 @@
-/* engine_quant.c - our own kernels in integers: int16 for CPUs that multiply pairs of 16-bit values (AVX2), almost
- * without loss; int8 for those that multiply groups of four bytes (VNNI; elsewhere the same sums by 16 bits, so that its
- * results can be looked at on any CPU). Both need the network's ranges. */
+/* engine_quant.c - our own kernels in fewer bits than floats. int16 is for CPUs that multiply pairs of 16-bit integers
+ * (AVX2), almost without loss; int8 for those that multiply groups of four bytes (VNNI; elsewhere the same sums by 16
+ * bits, so that its results can be looked at on any CPU). Both need the network's ranges. bf16 needs none: it rounds
+ * floats to their upper halves and is for CPUs that multiply pairs of those (AVX512-BF16); what has no kernel there, the
+ * depthwise layers above all, computes in floats, which the layer before writes for it. */
+#include "direct.h"
 #include "engine_plan.h"
 #include "nn/nn.h"
 #include "quant.h"
@@ -13,7 +16,7 @@ static struct plan_type plan_type_of(const struct quant_tensor *t)
     return (struct plan_type){t->type, t->scale, t->zero};
 }
 
-/* Small groups have no quantised kernel. */
+/* Small groups have no kernel in integers. */
 static bool has_kernel(const struct cfg_layer *l)
 {
     size_t filters = l->out.c / l->groups;
@@ -32,15 +35,24 @@ static void fill_types(struct plan_types *types, const struct quant *q, const st
     }
 }
 
+static struct status cpu_check(const struct engine_kind *kind, enum tensor_type type)
+{
+    if (type == TENSOR_BF16 && !direct_tiles_get_bf16())
+        return status_errorf(ST_UNAVAILABLE, "engine %s needs a CPU with AVX512-BF16", kind->name);
+    if (strcmp(nn_kernel_isa(), "portable") == 0)
+        return status_errorf(ST_UNAVAILABLE, "engine %s needs a CPU with AVX2", kind->name);
+    return status_ok();
+}
+
 static struct status create(struct engine **out, const struct network *net, const struct engine_kind *kind,
                             enum tensor_type type)
 {
     struct quant *q = xcalloc(1, sizeof *q);
     struct plan_types *types = xcalloc(1, sizeof *types);
-    struct status st = strcmp(nn_kernel_isa(), "portable") != 0
-                           ? quant_assign(q, net, type)
-                           : status_errorf(ST_UNAVAILABLE, "engine %s needs a CPU with AVX2", kind->name);
+    struct status st = cpu_check(kind, type);
 
+    if (!st.code)
+        st = quant_assign(q, net, type);
     if (!st.code) {
         fill_types(types, q, net->cfg);
         st = engine_plan_create(out, kind, net, types);
@@ -60,7 +72,12 @@ static struct status create_int8(struct engine **out, const struct network *net)
     return create(out, net, &engine_int8, TENSOR_U8);
 }
 
-/* tolerance: about four times what the public models show on the picture of the trial. */
+static struct status create_bf16(struct engine **out, const struct network *net)
+{
+    return create(out, net, &engine_bf16, TENSOR_BF16);
+}
+
+/* tolerance: about four times what the public models show on the picture of the trial, or more. */
 const struct engine_kind engine_int16 = {
     .name = "int16",
     .create = create_int16,
@@ -78,4 +95,13 @@ const struct engine_kind engine_int8 = {
     .destroy = engine_plan_destroy,
     .precision = "int8",
     .tolerance = 0.25,
+};
+const struct engine_kind engine_bf16 = {
+    .name = "bf16",
+    .create = create_bf16,
+    .clone = engine_plan_clone,
+    .forward = engine_plan_forward,
+    .destroy = engine_plan_destroy,
+    .precision = "bf16",
+    .tolerance = 0.05,
 };

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/isa.h"
+#include "engine_plan.h"
 #include "network/small_model.h"
 #include "nn/nn.h"
 #include "trial.h"
@@ -43,6 +45,51 @@ static void test_fp32_computes_what_darknet_computes(void **state)
 {
     (void)state;
     computes_what_darknet_computes(&engine_fp32);
+}
+
+/* Where the CPU has what it needs, nearly what darknet computes; elsewhere it says what is missing. */
+static void test_bf16_computes_nearly_that(void **state)
+{
+    static const char *const cfgs[] = {small_cfg, small_cfg_yolo2};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cfgs); i++) {
+        struct network *net = small_network_of(cfgs[i]);
+        struct trial t;
+        struct status st = trial_run(&engine_bf16, net, &t);
+        if (isa_has_bf16() && strcmp(nn_kernel_isa(), "avx512") == 0) {
+            if (st.code)
+                fail_msg("%s", st.msg);
+            assert_true(t.compared && t.error > 0 && t.error < 0.02);
+        } else {
+            assert_int_equal(st.code, ST_UNAVAILABLE);
+            assert_non_null(strstr(st.msg, "AVX512-BF16"));
+        }
+        network_free(net);
+    }
+}
+
+/* Every convolution over pairs of channels reads BF16, and only those get their input so. */
+static void test_bf16_is_where_it_can_be(void **state)
+{
+    struct network *net = small_network();
+    struct engine *e;
+    size_t n = 0;
+    (void)state;
+    if (!isa_has_bf16() || strcmp(nn_kernel_isa(), "avx512") != 0)
+        skip();
+    or_die(engine_bf16.create(&e, net));
+    const struct plan *p = engine_plan(e);
+    for (size_t i = 0; i < p->n_steps; i++) {
+        const struct plan_step *s = &p->steps[i];
+        if (s->op != PLAN_CONV)
+            continue;
+        const struct cfg_layer *l = plan_layer(p, s->conv_layer);
+        assert_int_equal(p->tensors[s->in].t.type == TENSOR_BF16, l->from[0] >= 0 && l->groups == 1);
+        n += p->tensors[s->in].t.type == TENSOR_BF16;
+    }
+    assert_true(n >= 4);
+    engine_free(e);
+    network_free(net);
 }
 
 /* Debian's darknet is older than YOLO 4, so that the two paths of our own check each other. */
@@ -246,6 +293,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_openblas_computes_what_darknet_computes),
         cmocka_unit_test(test_fp32_computes_what_darknet_computes),
+        cmocka_unit_test(test_bf16_computes_nearly_that),
+        cmocka_unit_test(test_bf16_is_where_it_can_be),
         cmocka_unit_test(test_yolo4_is_the_same_with_both_engines),
         cmocka_unit_test(test_trial_refuses_a_wrong_engine),
         cmocka_unit_test(test_engines_of_one_network_do_not_disturb_each_other),

@@ -1,5 +1,6 @@
 /* isa.c - which of the tables that are built once for each instruction set this CPU gets: the choice of lib/nn, so that
  * one option forces all. */
+#include "base/isa.h"
 #include "depthwise.h"
 #include "direct.h"
 #include "kernels.h"
@@ -24,6 +25,15 @@ const struct kernels *kernels_get(void)
 const struct direct_tiles *direct_tiles_get(void)
 {
     return CHOOSE(direct_tiles);
+}
+
+const struct direct_tiles *direct_tiles_get_bf16(void)
+{
+#ifdef __x86_64__
+    if (strcmp(nn_kernel_isa(), "avx512") == 0 && isa_has_bf16())
+        return &direct_tiles_avx512bf16;
+#endif
+    return NULL;
 }
 
 const struct stem_tiles *stem_tiles_get(void)

@@ -38,16 +38,8 @@ static char *pixel(const struct tensor *t, size_t y, size_t x)
 
 #define AS_IT_IS(x) (x)
 
-static inline float bf16_value(uint16_t x)
-{
-    uint32_t bits = (uint32_t)x << 16;
-    float v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
 MAX_OF(max_f32, float, AS_IT_IS)
-MAX_OF(max_bf16, uint16_t, bf16_value)
+MAX_OF(max_bf16, uint16_t, tensor_from_bf16)
 MAX_OF(max_s16, int16_t, AS_IT_IS)
 MAX_OF(max_u8, uint8_t, AS_IT_IS)
 

@@ -53,7 +53,7 @@ static void find_sets(struct sets *s, const struct network *net)
     memset(s, 0, sizeof *s);
     for (int i = 0; i < N_NODES; i++)
         s->parent[i] = i;
-    for (size_t i = 0; i < c->n_layers; i++)
+    for (size_t i = 0; i < c->n_layers && net->ranges; i++)
         s->range[i] = net->ranges->layers[i];
     s->range[CFG_MAX_LAYERS] = (struct range){0, 1, 0, 1, false};
     for (int i = 0; i < (int)c->n_layers; i++)
@@ -61,11 +61,14 @@ static void find_sets(struct sets *s, const struct network *net)
             join(s, i, node_of(c->layers[i].from[k]));
 }
 
-/* 16 bits lose a sixteenth of what 8 bits lose. That still is too much where a depthwise convolution weighs channels of
- * very different size; being cheap, those stay in float with 16 bits, too. */
+/* BF16 has a kernel of its own where pairs of channels can be summed. Of the integers, 16 bits lose a sixteenth of what
+ * 8 bits lose. That still is too much where a depthwise convolution weighs channels of very different size; being cheap,
+ * those stay in float with 16 bits, too. */
 static bool stays_float(const struct network *net, size_t layer, enum tensor_type type)
 {
     const struct cfg_layer *l = &net->cfg->layers[layer];
+    if (type == TENSOR_BF16)
+        return l->groups > 1 || l->in.c % 2 == 1;
     return net->ranges->layers[layer].keep_float && (type == TENSOR_U8 || l->groups == l->in.c);
 }
 
@@ -102,6 +105,8 @@ static struct quant_tensor assign(struct sets *s, int node, enum tensor_type typ
 
     if (s->is_head[set] || (s->n_readers[set] > 0 && s->n_readers[set] == s->n_float_readers[set]))
         return (struct quant_tensor){TENSOR_F32, 1, 0};
+    if (type == TENSOR_BF16)
+        return (struct quant_tensor){TENSOR_BF16, 1, 0};
     return type == TENSOR_S16 ? scale_s16(&s->range[set]) : scale_u8(&s->range[set]);
 }
 
@@ -109,7 +114,7 @@ struct status quant_assign(struct quant *out, const struct network *net, enum te
 {
     struct sets s;
 
-    if (!net->ranges)
+    if (!net->ranges && type != TENSOR_BF16)
         return status_errorf(ST_UNAVAILABLE, "nobody has measured this network's ranges: ./bloginfer calibrate does");
     find_sets(&s, net);
     find_readers(&s, net, type);

@@ -1,4 +1,5 @@
-/* quant.h - how a quantised engine keeps each layer's output: type, scale and zero point, from the network's ranges.
+/* quant.h - how an engine of fewer bits keeps each layer's output: BF16 as it is, integers with scale and zero point from
+ * the network's ranges.
  *
  * Layers that only pass values on (maxpool, upsample, route, dropout) share theirs with what they read, so that they
  * work on the integers as they are, and so do all inputs of a concatenation. */
@@ -20,7 +21,8 @@ struct quant {
     bool keep_float[CFG_MAX_LAYERS];            /* convolutions to be done by a float method */
 };
 
-/* type: TENSOR_S16 or TENSOR_U8. ST_UNAVAILABLE: nobody has measured this network's ranges. */
+/* type: TENSOR_BF16, TENSOR_S16 or TENSOR_U8. ST_UNAVAILABLE: nobody has measured this network's ranges, which integers
+ * need. */
 struct status quant_assign(struct quant *out, const struct network *net, enum tensor_type type);
 
 #endif

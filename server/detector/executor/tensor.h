@@ -6,6 +6,8 @@
 
 #include "base/base.h"
 
+#include <string.h>
+
 /* Every pixel starts at a multiple of so many elements, in slices, too, and the elements from c up to the next such
  * multiple may be read and written freely: nobody relies on what they hold. */
 #define TENSOR_ALIGN 16
@@ -35,6 +37,22 @@ static inline size_t tensor_type_size(enum tensor_type type)
     static const size_t sizes[] = {
         [TENSOR_F32] = 4, [TENSOR_BF16] = 2, [TENSOR_S16] = 2, [TENSOR_U8] = 1, [TENSOR_PICTURE] = 4};
     return sizes[type];
+}
+
+/* To the nearest, ties to even. */
+static inline uint16_t tensor_bf16(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static inline float tensor_from_bf16(uint16_t x)
+{
+    uint32_t bits = (uint32_t)x << 16;
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
 }
 
 /* Where row y starts. Not for pictures. */

@@ -114,7 +114,7 @@ static void try_kind(struct choice *c, const struct engine_kind *kind, const str
 /* Of the two kinds of integers only one pays off on a CPU: bytes where they have instructions of their own. */
 static bool is_promising(const struct engine_kind *kind)
 {
-    bool bytes = strcmp(nn_kernel_isa(), "avx512") == 0 && isa_supported(ISA_AVX512VNNI);
+    bool bytes = nn_isa() == ISA_AVX512VNNI || nn_isa() == ISA_AVX2VNNI;
 
     return (kind != &engine_int8 || bytes) && (kind != &engine_int16 || !bytes);
 }

@@ -112,15 +112,24 @@ static inline void vec_store_u8(void *to, vec_int q)
 #endif
 }
 
+static inline void vec_store_bf16(void *to, vec v)
+{
+#ifdef SIMD_BF16
+    __m256bh upper = _mm512_cvtneps_pbh((__m512)v);
+#else
+    vec_int bits = (vec_int)v;
+    vec_u16 upper = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, vec_u16);
+#endif
+    memcpy(to, &upper, sizeof upper);
+}
+
 /* VEC_LANES elements. */
 static inline void vec_store_as(void *to, vec v, const struct vec_format *f)
 {
     if (f->type == TENSOR_F32) {
         vec_store(to, v);
     } else if (f->type == TENSOR_BF16) {
-        vec_int bits = (vec_int)v;
-        vec_u16 upper = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, vec_u16);
-        memcpy(to, &upper, sizeof upper);
+        vec_store_bf16(to, v);
     } else {
         vec_int q = vec_round(vec_min(vec_max(v * f->inverse, vec_set(f->low)), vec_set(f->high))) + f->zero;
         if (f->type == TENSOR_S16)
@@ -150,7 +159,8 @@ static inline vec vec_load_as(const void *from, const struct vec_format *f)
 struct vec_epilogue {
     float slope, add_slope;
     bool has_add;
-    bool plain; /* no residual, and floats: worth loops of its own */
+    bool plain;      /* no residual, and floats: worth loops of its own */
+    bool plain_bf16; /* no residual, and BF16: the same for kernels that compute in BF16 */
     struct vec_format add, out;
 };
 
@@ -160,6 +170,7 @@ static inline struct vec_epilogue vec_epilogue(const struct conv_spec *spec)
                                  .add_slope = spec->add_slope,
                                  .has_add = spec->has_add,
                                  .plain = !spec->has_add && spec->out.type == TENSOR_F32,
+                                 .plain_bf16 = !spec->has_add && spec->out.type == TENSOR_BF16,
                                  .add = vec_format(&spec->add),
                                  .out = vec_format(&spec->out)};
 }
