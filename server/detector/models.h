@@ -15,8 +15,8 @@ struct models_config {
     struct served_config serve; /* strings: borrowed */
 };
 
-/* ST_INVALID: an unknown engine, or more than LOADER_MAX_MODELS names. A model that cannot be loaded only leaves its place
- * empty. See served_try() about threads. */
+/* ST_INVALID: an unknown engine, or more than LOADER_MAX_MODELS names; ST_UNAVAILABLE: an engine that this CPU cannot run.
+ * A model that cannot be loaded only leaves its place empty. See served_try() about threads. */
 struct status models_open(struct models **out, const struct models_config *config);
 void models_close(struct models *m); /* NULL is fine */
 

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/isa.h"
 #include "models.h"
 #include "network/small_model.h"
 #include "nn/nn.h"
@@ -141,6 +142,14 @@ static void test_wrong_settings(void **state)
     struct status st = models_open(&m, &config);
     assert_int_equal(st.code, ST_INVALID);
     assert_non_null(strstr(st.msg, "openblas (fp32)"));
+    config.serve.engine = "auto";
+    config.serve.precision = "bf16";
+    if (!isa_has_bf16()) {
+        st = models_open(&m, &config);
+        assert_int_equal(st.code, ST_UNAVAILABLE);
+        assert_string_equal(st.msg, "engine bf16 needs a CPU with AVX512-BF16");
+    }
+    config.serve.engine = "openblas";
     config.serve.precision = "fp32";
     config.others = "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p";
     assert_int_equal(models_open(&m, &config).code, ST_INVALID);

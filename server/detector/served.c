@@ -20,15 +20,22 @@ struct status served_engine_check(const struct served_config *config)
 {
     const char *engine = wanted(config->engine), *precision = wanted(config->precision);
     char list[STATUS_MSG_SIZE / 2] = "";
+    struct status unfit = status_ok();
     size_t used = 0;
 
     for (size_t i = 0; engine_kind_at(i); i++) {
         const struct engine_kind *kind = engine_kind_at(i);
-        if ((!engine || strcmp(kind->name, engine) == 0) && (!precision || strcmp(kind->precision, precision) == 0))
-            return status_ok();
+        if ((!engine || strcmp(kind->name, engine) == 0) && (!precision || strcmp(kind->precision, precision) == 0)) {
+            struct status st = kind->check_cpu ? kind->check_cpu() : status_ok();
+            if (!st.code)
+                return st;
+            unfit = st;
+        }
         if (used < sizeof list)
             used += (size_t)snprintf(list + used, sizeof list - used, ", %s (%s)", kind->name, kind->precision);
     }
+    if (unfit.code)
+        return unfit;
     return status_errorf(ST_INVALID, "no engine \"%.20s\" of precision \"%.20s\": there is auto%s", config->engine,
                          config->precision, list);
 }

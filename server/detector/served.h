@@ -46,7 +46,8 @@ struct served_check {
     double forward_seconds;
 };
 
-/* ST_INVALID: there is no such engine, or none of that precision; the message names those there are. */
+/* ST_INVALID: there is no such engine, or none of that precision; the message names those there are. ST_UNAVAILABLE: this
+ * CPU cannot run it. */
 struct status served_engine_check(const struct served_config *config);
 
 /* Looks at the model's files, runs its candidates for an engine beside darknet, and says which serves; the first half of

@@ -24,7 +24,9 @@ struct engine_kind {
     const char *precision; /* "fp32", "int16", "int8", "bf16" */
     double tolerance;      /* 0: exact, see TRIAL_TOLERANCE; else the largest root mean square error, relative to the
                               outputs', with which it may serve */
-    bool fallback;         /* right for every network, and slower than the others: for when those fail */
+    struct status (*check_cpu)(void); /* NULL, or ST_UNAVAILABLE where this CPU lacks what every network needs here; as
+                                         create() would say */
+    bool fallback;                    /* right for every network, and slower than the others: for when those fail */
 };
 
 /* The start of every engine's own struct. */

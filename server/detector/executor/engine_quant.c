@@ -35,13 +35,17 @@ static void fill_types(struct plan_types *types, const struct quant *q, const st
     }
 }
 
-static struct status cpu_check(const struct engine_kind *kind, enum tensor_type type)
+static struct status check_bf16(void)
 {
-    if (type == TENSOR_BF16 && !direct_tiles_get_bf16())
-        return status_errorf(ST_UNAVAILABLE, "engine %s needs a CPU with AVX512-BF16", kind->name);
-    if (strcmp(nn_kernel_isa(), "portable") == 0)
-        return status_errorf(ST_UNAVAILABLE, "engine %s needs a CPU with AVX2", kind->name);
-    return status_ok();
+    return direct_tiles_get_bf16() ? status_ok()
+                                   : status_errorf(ST_UNAVAILABLE, "engine bf16 needs a CPU with AVX512-BF16");
+}
+
+static struct status check_integers(void)
+{
+    return strcmp(nn_kernel_isa(), "portable") != 0
+               ? status_ok()
+               : status_errorf(ST_UNAVAILABLE, "engines in integers need a CPU with AVX2");
 }
 
 static struct status create(struct engine **out, const struct network *net, const struct engine_kind *kind,
@@ -49,7 +53,7 @@ static struct status create(struct engine **out, const struct network *net, cons
 {
     struct quant *q = xcalloc(1, sizeof *q);
     struct plan_types *types = xcalloc(1, sizeof *types);
-    struct status st = cpu_check(kind, type);
+    struct status st = kind->check_cpu();
 
     if (!st.code)
         st = quant_assign(q, net, type);
@@ -84,6 +88,7 @@ const struct engine_kind engine_int16 = {
     .clone = engine_plan_clone,
     .forward = engine_plan_forward,
     .destroy = engine_plan_destroy,
+    .check_cpu = check_integers,
     .precision = "int16",
     .tolerance = 0.15,
 };
@@ -93,6 +98,7 @@ const struct engine_kind engine_int8 = {
     .clone = engine_plan_clone,
     .forward = engine_plan_forward,
     .destroy = engine_plan_destroy,
+    .check_cpu = check_integers,
     .precision = "int8",
     .tolerance = 0.25,
 };
@@ -102,6 +108,7 @@ const struct engine_kind engine_bf16 = {
     .clone = engine_plan_clone,
     .forward = engine_plan_forward,
     .destroy = engine_plan_destroy,
+    .check_cpu = check_bf16,
     .precision = "bf16",
     .tolerance = 0.05,
 };
