@@ -1,4 +1,4 @@
-/* conv_bench.c - every method of convolution that reads floats or 16-bit integers on the 3 x 3 layers of yolov3-tiny at
+/* conv_bench.c - every method of convolution that reads floats, BF16 or 16-bit integers on the 3 x 3 layers of yolov3-tiny at
  * 416: time of a run, bytes of weights and of scratch, and the error against the first method, in floats, relative to
  * the outputs' root mean square. The methods take turns, so that what else the machine does hits all of them.
  *
@@ -60,6 +60,8 @@ static struct tensor input_as(const struct layer *l, enum tensor_type type)
     for (size_t i = 0; i < l->n_in; i++)
         if (type == TENSOR_S16)
             ((int16_t *)t.data)[i] = (int16_t)lrintf(l->in[i] / t.scale);
+        else if (type == TENSOR_BF16)
+            ((uint16_t *)t.data)[i] = tensor_bf16(l->in[i]);
         else
             ((float *)t.data)[i] = l->in[i];
     return t;
@@ -138,7 +140,7 @@ static void print(const struct prepared *p, const struct layer *l)
 
 static void measure(struct layer *l, int n_rounds)
 {
-    struct tensor inputs[] = {input_as(l, TENSOR_F32), input_as(l, TENSOR_S16)};
+    struct tensor inputs[] = {input_as(l, TENSOR_F32), input_as(l, TENSOR_BF16), input_as(l, TENSOR_S16)};
     struct prepared all[MAX_METHODS];
     size_t n = prepare_all(all, l, inputs, COUNT_OF(inputs));
 
