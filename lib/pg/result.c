@@ -127,6 +127,7 @@ static struct status add_row(struct rows *rows, const PGresult *res, int row, co
     assert(to->types || !n);
     if (!reserve(rows, first + n))
         return too_large(rows, statement);
+    assert(to->types || to->n_columns <= 0);
     for (int i = 0; i < to->n_columns; i++) {
         const struct type *type = type_of(to->types[i]);
         int size = PQgetlength(res, row, i);
