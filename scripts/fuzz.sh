@@ -91,17 +91,18 @@ describe() { # FOLDER NAME LIBRARIES
 
 fuzz_targets() { find "$ROOT/build-fuzz" -name decoders -prune -o -type f -executable -name '*_fuzz' -print | sort; }
 
-# One target from its seeds, or from nothing. What it learns and what it finds stay in build-fuzz/fuzz/TARGET. The limit of an
-# input is by the clock, and long for a busy machine.
+# One target from its seeds, or from nothing. What it learns and what it finds stay in build-fuzz/fuzz/TARGET. One large
+# allocation is a finding, and so is an input that is slow: to be run again by itself before load is blamed for it.
 fuzz_one() { # PROGRAM [LIBFUZZER_ARGUMENT...]
     local program=$1 name home executed rc=0 options=()
     name=${program##*/} name=${name%_fuzz}
     home=$ROOT/build-fuzz/fuzz/$name
     mkdir -p "$home/corpus"
     [ ! -f "$program.dict" ] || options+=("-dict=$program.dict")
-    options+=("-artifact_prefix=$home/" -rss_limit_mb=4096 -timeout=300 -print_final_stats=1 "${@:2}" "$home/corpus")
+    options+=("-artifact_prefix=$home/" -rss_limit_mb=2048 -malloc_limit_mb=128 -timeout=20 -report_slow_units=5 -print_final_stats=1 "${@:2}" "$home/corpus")
     [ ! -d "$program.seeds" ] || options+=("$program.seeds")
     OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 "$program" "${options[@]}" >"$home/log" 2>&1 || rc=1
+    ! compgen -G "$home/slow-unit-*" >/dev/null || rc=1
     executed=$(sed -n 's/^stat::number_of_executed_units: *//p' "$home/log")
     FUZZED=$((FUZZED + ${executed:-0}))
     note "$(printf '%-14s %11s inputs%s' "$name" "${executed:-no}" "$([ $rc = 0 ] || echo "  FINDING, see $home")")"

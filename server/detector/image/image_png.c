@@ -15,6 +15,9 @@
 #define MAX_CHUNKS      64
 #define MAX_SIDE        65535
 
+#define SIGNATURE 8
+#define FRAME     12 /* of a chunk: length, type, checksum */
+
 struct png_job {
     png_structp png;
     png_infop info;
@@ -59,6 +62,22 @@ static void on_row(png_structp png, png_uint_32 row, int pass)
     j->st = image_may_go_on(j->limits);
     if (j->st.code)
         png_longjmp(png, 1);
+}
+
+/* libpng makes room for a chunk, and fills it with zeros, before it reads it: two gigabytes for a few bytes in a file.
+ * True when every chunk before the pixels ends within the file. The pixels' own are read piece by piece. */
+static bool chunks_fit(const struct png_job *j)
+{
+    for (size_t at = SIGNATURE; j->size - at >= FRAME;) {
+        const uint8_t *p = j->data + at;
+        size_t length = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+        if (memcmp(p + 4, "IDAT", 4) == 0)
+            return true;
+        if (length > j->size - at - FRAME)
+            return false;
+        at += FRAME + length;
+    }
+    return false;
 }
 
 static void set_transforms(struct png_job *j)
@@ -109,6 +128,8 @@ struct status image_decode_png(struct image *out, const uint8_t *data, size_t si
 {
     struct png_job j = {.data = data, .size = size, .limits = limits, .image = out};
 
+    if (size < SIGNATURE || !chunks_fit(&j))
+        return status_errorf(ST_INVALID, "the PNG is damaged: it ends too early");
     j.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &j, on_error, on_warning);
     j.info = j.png ? png_create_info_struct(j.png) : NULL;
     if (j.info)

@@ -465,6 +465,25 @@ static void test_many_passes(void **state)
     free(file);
 }
 
+/* A chunk that claims to be large costs what the file holds, not what it claims. */
+static void test_png_chunk_that_claims_gigabytes(void **state)
+{
+    static const char *const types[] = {"pCAL", "tEXt", "iCCP", "sPLT", "abCd"};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        struct image im;
+        size_t size, asked;
+        uint8_t *file = picture_png(&(struct picture_png){20, 12, PNG_COLOR_TYPE_RGB, 8, false, {1}, -1}, &size);
+        double before = max_resident_mb();
+        put16(file + 33, 0x6000); /* the length of the chunk behind IHDR: 1.6 GB */
+        memcpy(file + 37, types[i], 4);
+        assert_refused(decode_counted(&im, file, size, &asked), ST_INVALID, "ends too early");
+        assert_int_equal(asked, 0);
+        assert_true(max_resident_mb() - before < 50);
+        free(file);
+    }
+}
+
 /* A text chunk that unpacks to 60 MB is left alone. */
 static void test_png_text_bomb(void **state)
 {
@@ -521,6 +540,7 @@ int main(void)
         cmocka_unit_test(test_header_of_a_huge_picture_costs_nothing),
         cmocka_unit_test(test_many_passes),
         cmocka_unit_test(test_png_text_bomb),
+        cmocka_unit_test(test_png_chunk_that_claims_gigabytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
