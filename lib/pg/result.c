@@ -124,10 +124,9 @@ static struct status add_row(struct rows *rows, const PGresult *res, int row, co
     struct pg_result *to = rows->to;
     size_t n = (size_t)to->n_columns, first = to->n_rows * n;
 
-    assert(to->types || !n);
+    assert(to->types || to->n_columns <= 0);
     if (!reserve(rows, first + n))
         return too_large(rows, statement);
-    assert(to->types || to->n_columns <= 0);
     for (int i = 0; i < to->n_columns; i++) {
         const struct type *type = type_of(to->types[i]);
         int size = PQgetlength(res, row, i);

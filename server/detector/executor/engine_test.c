@@ -70,12 +70,12 @@ static void test_bf16_computes_nearly_that(void **state)
 /* Every convolution over pairs of channels reads BF16, and only those get their input so. */
 static void test_bf16_is_where_it_can_be(void **state)
 {
-    struct network *net = small_network();
     struct engine *e;
     size_t n = 0;
     (void)state;
     if (engine_bf16.check_cpu().code)
         skip();
+    struct network *net = small_network();
     or_die(engine_bf16.create(&e, net));
     const struct plan *p = engine_plan(e);
     for (size_t i = 0; i < p->n_steps; i++) {
