@@ -74,12 +74,12 @@ def prepare(model):
     if not cfg or not weights:
         say(f"{model} is left out: its cfg or weights are in none of {', '.join(folders())}")
         return None
-    base = PEERS / model
+    interpreter, base = python(), PEERS / model
     text = cfg.read_text()
     if model in OFFICIAL_MASK:
         text = text.replace(*OFFICIAL_MASK[model])
     Path(f"{base}.cfg").write_text(text)
-    command = [python(), HERE / "convert.py", f"{base}.cfg", weights, base, DATA / "images/inputfolder"]
+    command = [interpreter, HERE / "convert.py", f"{base}.cfg", weights, base, DATA / "images/inputfolder"]
     if not Path(f"{base}-int8.xml").exists():
         say(f"converting {model} for the peers, int8 by NNCF on 64 pictures")
         subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
