@@ -144,10 +144,21 @@ void http_call_fail(struct http_call *call, const struct status *st)
     http_reply_error(call, 500, "internal error; the log has it under this request's id", code_name(st->code));
 }
 
+/* Its reader sees a body without an end. */
+static void break_stream(struct http_call *call, const struct status *st)
+{
+    call->stream = HTTP_STREAM_BROKEN;
+    if (st->code != ST_CANCELLED)
+        log_warn("http_stream_broken", log_s("id", call->id), log_s("path", call->path),
+                 log_s("code", code_name(st->code)), log_s("error", st->msg));
+}
+
 void http_call_run(struct http_call *call)
 {
     struct status st = call->match.route->handler(call);
 
+    if (call->stream && st.code)
+        break_stream(call, &st);
     if (call->answered)
         return;
     if (st.code)

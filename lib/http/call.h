@@ -10,7 +10,14 @@
 
 #define CALL_ID_SIZE 65
 
+enum http_stream_state {
+    HTTP_STREAM_NONE, /* the answer is a whole */
+    HTTP_STREAM_OPEN,
+    HTTP_STREAM_BROKEN, /* its reader has gone, or must not take it for complete */
+};
+
 struct http_call {
+    struct http_server *server;
     void *service;
     const void *conn;        /* civetweb's; http_header() alone looks into it */
     struct guarded *guarded; /* the connection, to its guard */
@@ -29,12 +36,17 @@ struct http_call {
 
     /* the answer */
     bool plain_errors;
+    bool http_1_0; /* the request is: no chunks */
     bool answered;
     int code;
     struct buf headers; /* "Name: value\r\n" ... */
     char *data;
     size_t size;
+    enum http_stream_state stream;
+    int64_t stream_began;
 
+    bool left;              /* the handler runs on without a turn, see pool_leave() */
+    int64_t began;          /* the handler */
     struct http_call *next; /* in a queue of the pool */
     sem_t turn;             /* the handler may run here (a light one), or has run */
 };
@@ -68,6 +80,9 @@ struct pool *pool_new(size_t n_running, size_t n_threads, size_t queue, int64_t 
 /* Runs the call, on one of the threads or (a light one) here, and returns when it is done; false at once when the
  * queue is full or its turn would come too late. */
 bool pool_run(struct pool *p, struct http_call *call);
+
+/* From inside of a light handler: gives its turn to the next, and runs on. */
+void pool_leave(struct pool *p, struct http_call *call);
 
 /* No pool_run() may be under way. */
 void pool_free(struct pool *p);

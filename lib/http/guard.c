@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <dirent.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -18,6 +19,8 @@
 
 #define TICK_NS (100 * CLOCK_MS)
 #define IDLE_MS 1000
+
+#define STREAM_BUFFER (32 << 10) /* bytes; the kernel doubles it */
 
 /* What every request changes is atomic and not under the mutex: a thousand threads that queue for one mutex on a busy
  * machine had waited past the deadlines that they came to lift. */
@@ -238,17 +241,33 @@ void guard_limit(struct guarded *c, int64_t deadline)
     atomic_store(&c->deadline, deadline);
 }
 
-bool guard_gone(struct guarded *c)
+/* Only the connection's own request asks: what was found needs no lock. */
+static int own_fd(struct guarded *c)
 {
-    struct pollfd p = {.events = POLLRDHUP};
-
-    if (c->fd < 0) { /* only the connection's own request asks: what was found needs no lock */
+    if (c->fd < 0) {
         pthread_mutex_lock(&c->guard->mu);
         c->fd = find_fd_locked(c);
         pthread_mutex_unlock(&c->guard->mu);
     }
-    p.fd = c->fd;
+    return c->fd;
+}
+
+bool guard_gone(struct guarded *c)
+{
+    struct pollfd p = {own_fd(c), POLLRDHUP, 0};
+
     return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
+void guard_patience(struct guarded *c, int64_t timeout_ms)
+{
+    const unsigned ms = (unsigned)timeout_ms;
+    const int bytes = STREAM_BUFFER;
+    int fd = own_fd(c);
+
+    if (setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms) ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes))
+        log_debug("http_stream_options", log_i("errno", errno));
 }
 
 void guard_idle(struct guarded *c)

@@ -35,6 +35,10 @@ void guard_limit(struct guarded *c, int64_t deadline);
  * every descriptor of the process. */
 bool guard_gone(struct guarded *c);
 
+/* While it is busy with an answer that goes on: the kernel gives the connection up when what was sent is not taken within
+ * this time, and keeps little of it in its buffer. */
+void guard_patience(struct guarded *c, int64_t timeout_ms);
+
 /* Between requests: shut down when nothing has come for a second and a connection waits because every place is taken. */
 void guard_idle(struct guarded *c);
 

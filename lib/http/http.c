@@ -4,17 +4,10 @@
  * request is taken in begin_request, so that it never looks at a file, a websocket or a CGI program. What its parser
  * lets through is checked here: it stops reading headers after 64 without saying so, takes "5abc" for a length and
  * the first of two lengths, and would let a peer that drips its body hold a thread for ever (see guard.h). */
-#include "http/http.h"
-
 #include "base/tasks.h"
-#include "http/budget.h"
-#include "http/call.h"
-#include "http/guard.h"
+#include "http/server.h"
 
 #include <arpa/inet.h>
-#include <civetweb.h>
-#include <netinet/in.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,18 +25,6 @@
 #define DRAIN_MS    25000              /* less than the 30 s that Kubernetes grants */
 #define OTHER_TASKS 64                 /* threads of the process that stand behind no connection */
 #define OTHER_FILES 128
-
-struct http_server {
-    struct http_config config;
-    struct mg_context *mg;
-    struct pool *pool;
-    struct guard *guard;
-    struct budget *bodies;
-    struct sockaddr_in address;
-    char host[256];
-    atomic_bool draining, stopping, stopped;
-    _Atomic size_t active; /* requests between their first look and the end of their answer */
-};
 
 static _Thread_local char start_error[160]; /* civetweb's reason, on the thread that starts it */
 
@@ -122,8 +103,7 @@ static bool find_route(struct http_server *s, struct http_call *call, const stru
     return refuse(call, 405, "METHOD_NOT_ALLOWED", "this path does not take this method, see Allow");
 }
 
-/* When size bytes from or to a peer have to be through: the time limit, and what they take at MIN_RATE. */
-static int64_t transfer_deadline(const struct http_server *s, size_t size)
+int64_t http_transfer_deadline(const struct http_server *s, size_t size)
 {
     return clock_after_ms(s->config.timeout_ms + (int64_t)(size / MIN_RATE));
 }
@@ -172,7 +152,7 @@ static bool read_body(struct http_server *s, struct http_call *call, struct mg_c
         return refuse(call, 417, "INVALID_ARGUMENT", "the only expectation is 100-continue");
     if (s->config.body_wait_ms && !await_place(s, call, length))
         return false;
-    guard_limit(call->guarded, transfer_deadline(s, length));
+    guard_limit(call->guarded, http_transfer_deadline(s, length));
     if (expect)
         mg_printf(conn, "HTTP/1.1 100 Continue\r\n\r\n");
     while (call->body_size < length) {
@@ -266,8 +246,8 @@ static const char *date_now(void)
     return last.text;
 }
 
-static void add_head(struct buf *out, const struct http_server *s, const struct http_call *call, bool has_body,
-                     bool keep_alive)
+void http_add_head(struct buf *out, const struct http_server *s, const struct http_call *call, int64_t length,
+                   const char *connection)
 {
     buf_puts(out, "HTTP/1.1 ");
     buf_int(out, call->code);
@@ -281,12 +261,12 @@ static void add_head(struct buf *out, const struct http_server *s, const struct 
         http_call_add_header(out, "X-Served-By", s->host);
     http_call_add_header(out, "X-Request-Id", call->id);
     http_call_add_header(out, "X-Content-Type-Options", "nosniff");
-    if (has_body) {
+    if (length >= 0) {
         buf_puts(out, "Content-Length: ");
-        buf_int(out, (int64_t)call->size);
+        buf_int(out, length);
         buf_puts(out, "\r\n");
     }
-    http_call_add_header(out, "Connection", keep_alive ? "keep-alive" : "close");
+    http_call_add_header(out, "Connection", connection);
     buf_puts(out, "\r\n");
 }
 
@@ -297,7 +277,7 @@ static void write_answer(struct http_server *s, struct http_call *call, struct m
     bool send_body = has_body && call->size && strcmp(call->method, "HEAD") != 0;
     bool together = send_body && call->size <= ONE_WRITE;
 
-    add_head(&out, s, call, has_body, keep_alive);
+    http_add_head(&out, s, call, has_body ? (int64_t)call->size : -1, keep_alive ? "keep-alive" : "close");
     if (together)
         buf_add(&out, call->data, call->size);
     mg_write(conn, out.data, out.size);
@@ -309,10 +289,11 @@ static void write_answer(struct http_server *s, struct http_call *call, struct m
 static void report(struct http_server *s, const struct http_call *call, int64_t started)
 {
     double seconds = clock_seconds(started);
+    double until_answer = call->stream ? (double)(call->stream_began - started) / CLOCK_SECOND : seconds;
     const char *route = call->match.route ? call->match.route->path : "";
 
     if (s->config.observer)
-        s->config.observer(s->config.observer_ctx, call->method, route, call->code, seconds);
+        s->config.observer(s->config.observer_ctx, call->method, route, call->code, until_answer);
     if (s->config.quiet && call->code < 400)
         return;
     log_info("http", log_s("id", call->id), log_s("remote", call->remote), log_s("method", call->method),
@@ -333,6 +314,13 @@ static void discard(struct http_call *call, struct mg_connection *conn, size_t u
         ;
 }
 
+static void finish_stream(struct http_server *s, struct http_call *call, struct mg_connection *conn, int64_t started)
+{
+    mg_disable_connection_keep_alive(conn);
+    http_stream_finish(call);
+    report(s, call, started);
+}
+
 static void finish(struct http_server *s, struct http_call *call, struct mg_connection *conn, size_t unread,
                    int64_t started)
 {
@@ -342,7 +330,7 @@ static void finish(struct http_server *s, struct http_call *call, struct mg_conn
 
     if (!keep_alive)
         mg_disable_connection_keep_alive(conn);
-    guard_limit(call->guarded, transfer_deadline(s, call->size));
+    guard_limit(call->guarded, http_transfer_deadline(s, call->size));
     write_answer(s, call, conn, keep_alive);
     guard_limit(call->guarded, CLOCK_NEVER);
     report(s, call, started);
@@ -362,14 +350,19 @@ static int begin_request(struct mg_connection *conn)
 
     atomic_fetch_add(&s->active, 1);
     http_call_init(&call, s->config.arena_limit);
+    call.server = s;
     call.service = s->config.service;
     call.conn = conn;
+    call.http_1_0 = ri->http_version && !strcmp(ri->http_version, "1.0");
     call.bodies = s->bodies;
     call.guarded = mg_get_user_connection_data(conn);
     guard_busy(call.guarded, ri->remote_addr, ri->remote_port);
     if (take_request(s, &call, conn, &unread) && !pool_run(s->pool, &call))
         refuse(&call, 503, "RESOURCE_EXHAUSTED", "too many requests at once, try again");
-    finish(s, &call, conn, unread, started);
+    if (call.stream)
+        finish_stream(s, &call, conn, started);
+    else
+        finish(s, &call, conn, unread, started);
     budget_give(s->bodies, call.reserved);
     int code = call.code;
     guard_idle(call.guarded);
@@ -435,6 +428,15 @@ static void set_defaults(struct http_config *c)
     c->timeout_ms = c->timeout_ms ? c->timeout_ms : 10000;
     c->arena_limit = c->arena_limit ? c->arena_limit : (size_t)4 << 20;
     c->max_bodies = c->max_bodies ? c->max_bodies : (size_t)256 << 20;
+}
+
+/* Streams leave half of the connections to requests. */
+static void fit_streams(struct http_config *c)
+{
+    if (!c->streams)
+        c->streams = c->connections / 4;
+    if (c->streams > c->connections / 2)
+        c->streams = c->connections / 2;
 }
 
 /* A connection costs a thread and a descriptor, and there may be fewer of both. */
@@ -516,6 +518,7 @@ struct status http_start(struct http_server **out, const struct http_config *con
     s->config = *config;
     set_defaults(&s->config);
     fit_connections(&s->config);
+    fit_streams(&s->config);
     for (size_t i = 0; i < config->n_routes; i++)
         route_check(&config->routes[i]);
     s->address.sin_family = AF_INET;

@@ -56,6 +56,7 @@ struct http_config {
     int64_t queue;                   /* requests that may wait for one; 0: four times as many */
     int64_t max_wait_ms;             /* a request whose turn would come later is refused at once; 0: none is */
     int64_t connections;             /* open at once; 0: 64. Further ones wait in the kernel's queue */
+    int64_t streams;                 /* of these, answers that go on; 0: a quarter; at most half of them */
     int64_t timeout_ms;              /* for a silent peer; 0: 10 s. Keep-alive ends after half of it */
     const struct http_route *routes; /* borrowed for the server's life */
     size_t n_routes;
@@ -82,7 +83,7 @@ struct http_config {
 struct status http_start(struct http_server **out, const struct http_config *config);
 int http_port(const struct http_server *s);
 
-/* From now on every answer ends its connection, so that clients go elsewhere before http_stop(). */
+/* From now on every answer ends its connection and streams end, so that clients go elsewhere before http_stop(). */
 void http_drain(struct http_server *s);
 
 /* New requests get 503, the running ones and those in the queue finish and are answered, then all threads are
@@ -126,6 +127,29 @@ void http_reply(struct http_call *call, int http_code, const char *content_type,
 /* Answers {"code", "message", "detail"} (below plain_errors {"error"}) where no enum code fits, such as 413. detail may be
  * NULL. 503 and 429 get a Retry-After. */
 void http_reply_error(struct http_call *call, int http_code, const char *message, const char *detail);
+
+/* ---- answers that go on, such as text/event-stream: from light routes ----
+ *
+ *     if (!http_stream_begin(call, "text/event-stream"))
+ *         return status_ok();
+ *     while (there is more && http_stream_open(call))
+ *         http_stream_write(call, event, size);
+ *     return status_ok();
+ *
+ * A stream holds its connection and no turn of `threads`; http_config.streams bounds how many there are. The kernel keeps
+ * some 64 KiB for a slow reader; one who does not take a write within the time of an answer of its size is cut off. The
+ * connection ends with the stream. A handler that returns an error ends it visibly broken (without its last chunk). The
+ * observer hears how long it took to begin. */
+
+/* Sends the headers, with status 200. False: the request has been answered: 503, too many streams or draining; or HEAD. */
+bool http_stream_begin(struct http_call *call, const char *content_type);
+
+/* Sends at most 1 MiB; waits while the reader is slow. False: it is over, as http_stream_open() says. */
+bool http_stream_write(struct http_call *call, const void *data, size_t size);
+
+/* False: the reader has gone, or the server drains or stops: return soon. Costs a system call; to be asked at least once a
+ * second, so that the orderly stop does not wait. */
+bool http_stream_open(struct http_call *call);
 
 /* When the request was there, headers and body (clock_now() scale): deadlines count from here. */
 int64_t http_received(const struct http_call *call);

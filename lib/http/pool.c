@@ -63,16 +63,28 @@ static void dispatch_locked(struct pool *p)
     }
 }
 
-static void run(struct pool *p, struct http_call *call)
+static void give_turn(struct pool *p, const struct http_call *call)
 {
-    int64_t started = clock_now();
-
-    http_call_run(call);
     pthread_mutex_lock(&p->mu);
-    p->mean_ns += (clock_now() - started - p->mean_ns) / 8;
+    p->mean_ns += (clock_now() - call->began - p->mean_ns) / 8;
     p->n_running--;
     dispatch_locked(p);
     pthread_mutex_unlock(&p->mu);
+}
+
+void pool_leave(struct pool *p, struct http_call *call)
+{
+    assert(call->match.route->light && !call->left);
+    call->left = true;
+    give_turn(p, call);
+}
+
+static void run(struct pool *p, struct http_call *call)
+{
+    call->began = clock_now();
+    http_call_run(call);
+    if (!call->left)
+        give_turn(p, call);
 }
 
 static struct http_call *next_call(struct pool *p)
