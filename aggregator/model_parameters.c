@@ -6,8 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 
-/* ST_NOT_FOUND: neither a task of the store nor one that this product trains. */
-static struct status task_check(struct registry *r, const char *task)
+struct status registry_task_check(struct registry *r, const char *task)
 {
     char path[PATH_MAX + STORE_TASK_MAX + 2];
     struct status st = store_task_check(task);
@@ -18,8 +17,7 @@ static struct status task_check(struct registry *r, const char *task)
     return fs_exists(path) ? st : status_errorf(ST_NOT_FOUND, "task %s is not known here", task);
 }
 
-/* NULL: the arena is full. */
-static Bloginfer__V1__ModelParameters *to_message(struct arena *a, const struct model_parameters *p)
+Bloginfer__V1__ModelParameters *registry_parameters(struct arena *a, const struct model_parameters *p)
 {
     Bloginfer__V1__ModelParameters *out = arena_alloc(a, sizeof *out);
 
@@ -37,7 +35,7 @@ static Bloginfer__V1__ModelParameters *to_message(struct arena *a, const struct 
 static struct status answer(struct rpc_call *call, const struct model_parameters *p,
                             Bloginfer__V1__ModelParameters **out)
 {
-    *out = to_message(rpc_arena(call), p);
+    *out = registry_parameters(rpc_arena(call), p);
     return *out ? status_ok() : status_errorf(ST_EXHAUSTED, "no room for the answer");
 }
 
@@ -48,7 +46,7 @@ struct status model_parameters_get(struct rpc_call *call, const void *in, void *
     const Bloginfer__V1__GetModelParametersRequest *req = in;
     Bloginfer__V1__GetModelParametersResponse *rep = out;
     struct model_parameters p;
-    struct status st = task_check(r, req->task);
+    struct status st = registry_task_check(r, req->task);
 
     if (!st.code)
         st = store_get_parameters(registry_dir(r), req->task, &p);
@@ -70,7 +68,7 @@ struct status model_parameters_change(struct rpc_call *call, const void *in, voi
         return status_errorf(ST_INVALID, "parameters and fields: name what to change, and to what");
     const struct model_parameters from = {m->threshold, m->max_batch, m->max_queue_delay_us, m->canary_percent,
                                           m->shadow_percent};
-    struct status st = task_check(r, req->task);
+    struct status st = registry_task_check(r, req->task);
     if (!st.code)
         st = registry_set_parameters(r, req->task, &from, req->fields, req->n_fields, &p);
     if (!st.code) {

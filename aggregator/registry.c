@@ -5,6 +5,7 @@
 #include "bloginfer/v1/registry.pb-c.h"
 #include "model_files.h"
 #include "model_parameters.h"
+#include "model_settings.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -113,8 +114,20 @@ static struct status decide_locked(struct registry *r, const struct registry_can
     return st;
 }
 
-/* Removes the oldest versions over r->keep that nothing needs. */
-static struct status prune_locked(struct registry *r, const char *task)
+void registry_lock(struct registry *r)
+{
+    pthread_mutex_lock(&r->mu);
+}
+
+void registry_unlock(struct registry *r)
+{
+    pthread_mutex_unlock(&r->mu);
+}
+
+/* Removes the oldest versions over `keep` that nothing needs. removed, n_removed (both NULL: not told): what is gone, room
+ * for all there are. */
+static struct status prune_locked(struct registry *r, const char *task, uint64_t keep, uint64_t *removed,
+                                  size_t *n_removed)
 {
     uint64_t *versions = NULL, production = 0, candidate = 0, previous = 0;
     size_t n = 0;
@@ -127,12 +140,14 @@ static struct status prune_locked(struct registry *r, const char *task)
     if (!st.code)
         st = store_previous(r->dir, task, &previous);
     size_t left = n;
-    for (size_t i = 0; i < n && left > r->keep && !st.code; i++) {
+    for (size_t i = 0; i < n && left > keep && !st.code; i++) {
         uint64_t v = versions[i];
         if (v == production || v == candidate || v == previous)
             continue;
         st = store_remove(r->dir, task, v);
         left--;
+        if (!st.code && removed)
+            removed[(*n_removed)++] = v;
     }
     free(versions);
     return st;
@@ -149,7 +164,7 @@ struct status registry_publish(struct registry *r, const struct registry_candida
     if (!st.code)
         st = decide_locked(r, c, v);
     if (!st.code && r->keep)
-        pruned = prune_locked(r, c->task);
+        pruned = prune_locked(r, c->task, r->keep, NULL, NULL);
     pthread_mutex_unlock(&r->mu);
     if (pruned.code)
         log_warn("models_not_pruned", log_s("task", c->task), log_s("error", pruned.msg));
@@ -169,7 +184,7 @@ struct status registry_import(struct registry *r, const char *task, const char *
     if (!st.code)
         st = store_set_pointer(r->dir, task, STORE_CANDIDATE, *version);
     if (!st.code && r->keep)
-        pruned = prune_locked(r, task);
+        pruned = prune_locked(r, task, r->keep, NULL, NULL);
     pthread_mutex_unlock(&r->mu);
     if (pruned.code)
         log_warn("models_not_pruned", log_s("task", task), log_s("error", pruned.msg));
@@ -404,6 +419,41 @@ static struct status rollback_model(struct rpc_call *call, const void *in, void 
     return registry_answerable(st, req->task);
 }
 
+static struct status prune(struct registry *r, struct arena *a, const char *task, uint64_t keep,
+                           Bloginfer__V1__PruneModelsResponse *rep)
+{
+    uint64_t *versions = NULL;
+    size_t n = 0;
+
+    pthread_mutex_lock(&r->mu);
+    struct status st = store_list(r->dir, task, &versions, &n);
+    rep->removed = arena_zalloc(a, n, sizeof *rep->removed);
+    if (!st.code && !rep->removed)
+        st = too_large();
+    if (!st.code)
+        st = prune_locked(r, task, keep, rep->removed, &rep->n_removed);
+    pthread_mutex_unlock(&r->mu);
+    free(versions);
+    return st;
+}
+
+/* ModelRegistryService/PruneModels. */
+static struct status prune_models(struct rpc_call *call, const void *in, void *out)
+{
+    struct registry *r = rpc_service(call);
+    const Bloginfer__V1__PruneModelsRequest *req = in;
+    Bloginfer__V1__PruneModelsResponse *rep = out;
+    struct status st = registry_task_check(r, req->task);
+
+    if (!st.code && (req->keep < 1 || req->keep > STORE_MAX_VERSIONS))
+        st = status_errorf(ST_INVALID, "keep %" PRIu64 ": must be 1 to %d", req->keep, STORE_MAX_VERSIONS);
+    if (!st.code)
+        st = prune(r, rpc_arena(call), req->task, req->keep, rep);
+    for (size_t i = 0; i < rep->n_removed; i++)
+        log_move(call, "model_removed", req->task, rep->removed[i]);
+    return registry_answerable(st, req->task);
+}
+
 static struct status set_parameters_locked(struct registry *r, const char *task, const struct model_parameters *from,
                                            char *const *names, size_t n, struct model_parameters *out)
 {
@@ -434,6 +484,9 @@ const struct rpc_method registry_methods[] = {
     RPC_UNARY("RollbackModel", rollback_model, .max_request = 4096, .arena_limit = LIST_ARENA),
     RPC_UNARY("GetModelParameters", model_parameters_get, .max_request = 4096),
     RPC_UNARY("SetModelParameters", model_parameters_change, .max_request = 4096),
+    RPC_UNARY("ListModelParameters", model_settings_list, .max_request = 4096, .arena_limit = LIST_ARENA),
+    RPC_UNARY("ChangeModelParameters", model_settings_change, .max_request = 256 << 10, .arena_limit = LIST_ARENA),
+    RPC_UNARY("PruneModels", prune_models, .max_request = 4096, .arena_limit = LIST_ARENA),
     RPC_STREAM("ExportModel", model_files_export, .max_request = 4096, .max_streams = MAX_EXPORTS),
     RPC_STREAM("ImportModel", model_files_import, .max_request = MAX_PIECE, .max_streams = MAX_IMPORTS,
                .max_total = MODEL_FILES_IMPORT_MAX + MAX_PIECE, .arena_limit = LIST_ARENA),

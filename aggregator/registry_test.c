@@ -516,6 +516,216 @@ static void test_damaged_parameters_are_told_and_replaced(void **state)
     assert_true(parameters_of("sentiment")->threshold == 0.5);
 }
 
+/* ---- all tasks together ---- */
+
+static const Bloginfer__V1__ListModelParametersResponse *settings_of(const char *task)
+{
+    Bloginfer__V1__ListModelParametersRequest req = BLOGINFER__V1__LIST_MODEL_PARAMETERS_REQUEST__INIT;
+    const void *out = NULL;
+
+    req.task = (char *)task;
+    CHECK_OK(ask("ListModelParameters", &req, &out));
+    return out;
+}
+
+/* A change of one task: its fields are separated by commas. */
+static Bloginfer__V1__TaskChange *change_of(const char *task, const char *fields, double threshold, uint64_t version)
+{
+    Bloginfer__V1__TaskChange *c = arena_alloc(&arena, sizeof *c);
+    Bloginfer__V1__ModelParameters *p = arena_alloc(&arena, sizeof *p);
+    char *rest = arena_strdup(&arena, fields), *name;
+
+    bloginfer__v1__task_change__init(c);
+    bloginfer__v1__model_parameters__init(p);
+    p->threshold = threshold;
+    p->max_batch = 8;
+    p->canary_percent = 200; /* out of range, where it is named */
+    c->task = (char *)task;
+    c->parameters = p;
+    c->version = version;
+    c->fields = arena_zalloc(&arena, 8, sizeof *c->fields);
+    while ((name = strsep(&rest, ",")))
+        c->fields[c->n_fields++] = name;
+    return c;
+}
+
+static struct status change(const char *scope, Bloginfer__V1__TaskChange *a, Bloginfer__V1__TaskChange *b,
+                            const char *etag, const Bloginfer__V1__ChangeModelParametersResponse **rep)
+{
+    Bloginfer__V1__ChangeModelParametersRequest req = BLOGINFER__V1__CHANGE_MODEL_PARAMETERS_REQUEST__INIT;
+    Bloginfer__V1__TaskChange *changes[] = {a, b};
+    char *etags[] = {(char *)"another", (char *)etag};
+    const void *out = NULL;
+
+    req.task = (char *)scope;
+    req.changes = changes;
+    req.n_changes = a ? b ? 2 : 1 : 0;
+    req.if_match = etags;
+    req.n_if_match = etag ? 2 : 0;
+    struct status st = ask("ChangeModelParameters", &req, &out);
+    if (rep)
+        *rep = out;
+    return st;
+}
+
+static const Bloginfer__V1__TaskParameters *of_task(const Bloginfer__V1__ListModelParametersResponse *all,
+                                                    const char *task)
+{
+    for (size_t i = 0; i < all->n_tasks; i++)
+        if (!strcmp(all->tasks[i]->task, task))
+            return all->tasks[i];
+    fail_msg("no task %s", task);
+    return NULL;
+}
+
+static void test_all_settings_are_listed_with_an_etag(void **state)
+{
+    const Bloginfer__V1__ListModelParametersResponse *all = settings_of(""), *again, *one;
+
+    (void)state;
+    assert_int_equal(all->n_tasks, 2); /* there is no version yet */
+    assert_string_equal(all->tasks[0]->task, "sentiment");
+    assert_string_equal(all->tasks[1]->task, "troll");
+    assert_true(all->tasks[0]->parameters->threshold == 0.5 && all->tasks[0]->version == 0);
+    assert_int_equal(strlen(all->etag), 32);
+    assert_string_equal(settings_of("")->etag, all->etag);
+    publish("run-1", 0.8, 0, NAN);
+    again = settings_of("");
+    assert_int_equal(of_task(again, "sentiment")->version, 1);
+    assert_int_equal(of_task(again, "sentiment")->candidate, 1);
+    assert_string_not_equal(again->etag, all->etag);
+    one = settings_of("troll");
+    assert_int_equal(one->n_tasks, 1);
+    assert_string_not_equal(one->etag, again->etag);
+}
+
+static void test_several_tasks_change_together(void **state)
+{
+    const Bloginfer__V1__ListModelParametersResponse *now;
+    const Bloginfer__V1__ChangeModelParametersResponse *rep;
+    struct model_parameters stored;
+
+    (void)state;
+    publish("run-1", 0.8, 0, NAN);
+    publish("run-2", 0.1, 1, 0.8); /* stays candidate */
+    CHECK_OK(change("", change_of("sentiment", "threshold,version", 0.75, 2), change_of("troll", "threshold", 0.25, 0),
+                    NULL, &rep));
+    assert_int_equal(rep->n_tasks, 2);
+    assert_int_equal(pointer(STORE_PRODUCTION), 2);
+    now = settings_of("");
+    assert_string_equal(now->etag, rep->etag);
+    assert_true(of_task(now, "sentiment")->parameters->threshold == 0.75);
+    assert_int_equal(of_task(now, "sentiment")->parameters->max_batch, 32); /* it was not named */
+    assert_true(of_task(now, "troll")->parameters->threshold == 0.25);
+    CHECK_OK(store_get_parameters(dir, "troll", &stored)); /* where every replica sees them */
+    assert_true(stored.threshold == 0.25);
+}
+
+/* Each of these is wrong in its second half. */
+static void test_a_wrong_change_changes_nothing(void **state)
+{
+    Bloginfer__V1__TaskChange *good = change_of("sentiment", "threshold", 0.75, 0);
+    const struct {
+        Bloginfer__V1__TaskChange *bad;
+        enum code code;
+    } cases[] = {
+        {change_of("troll", "threshold", 1.5, 0), ST_INVALID},
+        {change_of("troll", "max_batch,canary_percent", 0, 0), ST_INVALID},
+        {change_of("troll", "weight", 0, 0), ST_INVALID},
+        {change_of("troll", "version", 0, 4), ST_NOT_FOUND},
+        {change_of("weather", "threshold", 0.5, 0), ST_NOT_FOUND},
+        {change_of("sentiment", "threshold", 0.25, 0), ST_INVALID}, /* twice */
+    };
+    char *before = xstrdup(settings_of("")->etag);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        assert_int_equal(change("", good, cases[i].bad, NULL, NULL).code, cases[i].code);
+        assert_string_equal(settings_of("")->etag, before);
+    }
+    assert_int_equal(change("", NULL, NULL, NULL, NULL).code, ST_INVALID);
+    assert_int_equal(change("troll", good, NULL, NULL, NULL).code, ST_NOT_FOUND); /* out of what was asked about */
+    assert_int_equal(change("weather", good, NULL, NULL, NULL).code, ST_NOT_FOUND);
+    free(before);
+}
+
+static void test_a_version_is_verified_before_anything_changes(void **state)
+{
+    char path[PATH_MAX + 64];
+
+    (void)state;
+    publish("run-1", 0.8, 0, NAN);
+    publish("run-2", 0.1, 1, 0.8);
+    CHECK_OK(fs_write_atomic(store_path(path, sizeof path, dir, "sentiment", 2, STORE_MODEL_FILE), "x", 1));
+    assert_int_equal(
+        change("", change_of("troll", "threshold", 0.25, 0), change_of("sentiment", "version", 0, 2), NULL, NULL).code,
+        ST_DATA_LOSS);
+    assert_int_equal(pointer(STORE_PRODUCTION), 1);
+    assert_true(of_task(settings_of(""), "troll")->parameters->threshold == 0.5);
+    assert_int_equal(change("", change_of("sentiment", "version", 0, 0), NULL, NULL, NULL).code, ST_INVALID);
+    CHECK_OK(change("", change_of("sentiment", "version", 0, 1), NULL, NULL, NULL)); /* as it is */
+}
+
+/* Two have read the same; the second to write is told. */
+static void test_editors_do_not_undo_each_other(void **state)
+{
+    char *seen = xstrdup(settings_of("")->etag), *of_troll = xstrdup(settings_of("troll")->etag);
+
+    (void)state;
+    CHECK_OK(change("", change_of("sentiment", "threshold", 0.75, 0), NULL, seen, NULL));
+    assert_int_equal(change("", change_of("sentiment", "threshold", 0.25, 0), NULL, seen, NULL).code, ST_PRECONDITION);
+    assert_true(parameters_of("sentiment")->threshold == 0.75);
+    CHECK_OK(change("troll", change_of("troll", "threshold", 0.25, 0), NULL, of_troll, NULL)); /* another page */
+    assert_int_equal(change("troll", change_of("troll", "threshold", 0.3, 0), NULL, of_troll, NULL).code,
+                     ST_PRECONDITION);
+    free(seen);
+    free(of_troll);
+}
+
+static void test_damaged_settings_are_told_and_replaced(void **state)
+{
+    const Bloginfer__V1__ListModelParametersResponse *now;
+    char path[PATH_MAX + 64];
+
+    (void)state;
+    CHECK_OK(change("", change_of("troll", "threshold", 0.25, 0), NULL, NULL, NULL));
+    snprintf(path, sizeof path, "%s/troll/%s", dir, PARAMETERS_FILE);
+    CHECK_OK(fs_write_atomic(path, "{", 1));
+    now = settings_of("");
+    assert_non_null(strstr(of_task(now, "troll")->damaged, PARAMETERS_FILE));
+    assert_null(strstr(of_task(now, "troll")->damaged, dir));
+    assert_string_equal(of_task(now, "sentiment")->damaged, "");
+    CHECK_OK(change("", change_of("troll", "threshold", 0.5, 0), NULL, NULL, NULL)); /* the default, and yet written */
+    assert_string_equal(of_task(settings_of(""), "troll")->damaged, "");
+}
+
+static void test_prune(void **state)
+{
+    Bloginfer__V1__PruneModelsRequest req = BLOGINFER__V1__PRUNE_MODELS_REQUEST__INIT;
+    const Bloginfer__V1__PruneModelsResponse *rep;
+    const void *out = NULL;
+
+    (void)state;
+    publish("run-1", 0.8, 0, NAN);
+    publish("run-2", 0.1, 1, 0.8);
+    publish("run-3", 0.1, 1, 0.8);
+    req.task = (char *)"sentiment";
+    req.keep = 1;
+    CHECK_OK(ask("PruneModels", &req, &out));
+    rep = out;
+    assert_int_equal(rep->n_removed, 1); /* 1 is production and 3 the candidate */
+    assert_int_equal(rep->removed[0], 2);
+    CHECK_OK(ask("PruneModels", &req, &out));
+    assert_int_equal(((const Bloginfer__V1__PruneModelsResponse *)out)->n_removed, 0);
+    req.keep = 0;
+    assert_int_equal(ask("PruneModels", &req, &out).code, ST_INVALID);
+    req.keep = 1;
+    req.task = (char *)"weather";
+    assert_int_equal(ask("PruneModels", &req, &out).code, ST_NOT_FOUND);
+    req.task = (char *)"troll"; /* known, and without a version */
+    CHECK_OK(ask("PruneModels", &req, &out));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -533,6 +743,13 @@ int main(void)
         TEST(test_promote_and_roll_back),
         TEST(test_parameters_change_one_by_one),
         TEST(test_damaged_parameters_are_told_and_replaced),
+        TEST(test_all_settings_are_listed_with_an_etag),
+        TEST(test_several_tasks_change_together),
+        TEST(test_a_wrong_change_changes_nothing),
+        TEST(test_a_version_is_verified_before_anything_changes),
+        TEST(test_editors_do_not_undo_each_other),
+        TEST(test_damaged_settings_are_told_and_replaced),
+        TEST(test_prune),
         TEST(test_a_file_goes_out_and_comes_in_unchanged),
         TEST(test_a_damaged_file_does_not_go_out),
         TEST(test_what_is_no_model_does_not_come_in),

@@ -10,12 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct {
+    const char *name, *labels;
+} tasks[] = {{"sentiment", "negative,positive"}, {"troll", "normal,troll"}};
+
+const char *classifier_task(size_t i)
+{
+    return i < COUNT_OF(tasks) ? tasks[i].name : NULL;
+}
+
 const char *classifier_task_labels(const char *task)
 {
-    if (strcmp(task, "sentiment") == 0)
-        return "negative,positive";
-    if (strcmp(task, "troll") == 0)
-        return "normal,troll";
+    for (size_t i = 0; i < COUNT_OF(tasks); i++)
+        if (strcmp(task, tasks[i].name) == 0)
+            return tasks[i].labels;
     return NULL;
 }
 

@@ -42,6 +42,9 @@ struct classifier {
     double eval_accuracy, eval_loss; /* 0..1 and nats; NaN without rows */
 };
 
+/* The names of the tasks that this product trains, from 0; NULL behind the last. */
+const char *classifier_task(size_t i);
+
 /* The labels of a task that this product trains, as they stand in the metadata; NULL: unknown. */
 const char *classifier_task_labels(const char *task);
 

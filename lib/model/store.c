@@ -528,8 +528,7 @@ struct status store_info(const char *dir, const char *task, uint64_t version, st
     return st;
 }
 
-/* Everything that the version's folder promises. */
-static struct status version_verify(const char *dir, const char *task, uint64_t version)
+struct status store_verify(const char *dir, const char *task, uint64_t version)
 {
     struct sums sums;
     struct model *model = NULL;
@@ -572,7 +571,7 @@ static struct status pointer_clear_locked(const char *dir, const char *task, enu
 
 static struct status pointer_set_locked(const char *dir, const char *task, enum store_pointer which, uint64_t version)
 {
-    struct status st = version_verify(dir, task, version);
+    struct status st = store_verify(dir, task, version);
 
     if (!st.code && which == STORE_PRODUCTION)
         st = promoted_add_locked(dir, task, version);

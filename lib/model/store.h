@@ -55,6 +55,9 @@ struct status store_tasks(const char *dir, char ***tasks, size_t *n);
 /* *version is 0 when the pointer is not set. ST_DATA_LOSS: the file holds no number. */
 struct status store_get_pointer(const char *dir, const char *task, enum store_pointer which, uint64_t *version);
 
+/* Whether every file of the version is what was published. ST_NOT_FOUND: no such version; ST_DATA_LOSS: it is not. */
+struct status store_verify(const char *dir, const char *task, uint64_t version);
+
 /* Verifies the version (every file's digest, and the model), then moves the pointer. Durable when OK.
  * ST_NOT_FOUND: no such version; ST_DATA_LOSS: it does not verify. Version 0 clears the pointer. */
 struct status store_set_pointer(const char *dir, const char *task, enum store_pointer which, uint64_t version);
