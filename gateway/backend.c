@@ -35,7 +35,7 @@ static const char *words_of(enum code code)
     }
 }
 
-static int http_code_of(enum code code)
+int backend_http_code(enum code code)
 {
     switch (code) {
     case ST_INVALID:
@@ -55,7 +55,7 @@ static int http_code_of(enum code code)
     }
 }
 
-static struct status for_outsiders(const struct backend *b, struct http_call *call, const struct status *st)
+struct status backend_for_outsiders(const struct backend *b, struct http_call *call, const struct status *st)
 {
     const char *words = words_of(st->code);
 
@@ -79,6 +79,7 @@ struct errand {
     const ProtobufCServiceDescriptor *service;
     const char *method;
     struct rpc_message *in;
+    bool once;
 };
 
 static bool abandoned(void *call)
@@ -109,7 +110,7 @@ static struct status try_once(const struct errand *e, const void **out, struct r
     options->timeout_ms = time_left(e->call, e->deadline_ms);
     if (options->timeout_ms > 0)
         st = rpc_unary_message(e->backend->client, e->service, e->method, e->in, out, options);
-    if (st.code == ST_UNAVAILABLE) {
+    if (st.code == ST_UNAVAILABLE && !e->once) {
         struct status again = try_patiently(e, out, options);
 
         st = again.code == ST_DEADLINE ? st : again;
@@ -157,7 +158,7 @@ static struct status run_errand(const struct errand *e, const void **out)
     const char *metadata[] = {"x-request-id", http_request_id(e->call), NULL};
     struct rpc_trailer told[] = {{RPC_SERVED_BY, NULL}, {"grpc-retry-pushback-ms", NULL}};
     struct rpc_options options = {
-        .retries = 1,
+        .retries = e->once ? 0 : 1,
         .metadata = metadata,
         .arena = http_arena(e->call),
         .trailers = told,
@@ -177,28 +178,41 @@ static struct status run_errand(const struct errand *e, const void **out)
         http_set_header(e->call, "X-Served-By", told[0].value);
     if (st.code == ST_CANCELLED && http_abandoned(e->call))
         return status_errorf(ST_CANCELLED, "nobody waits for the answer any more");
-    return st.code ? for_outsiders(e->backend, e->call, &st) : st;
+    return st.code ? backend_for_outsiders(e->backend, e->call, &st) : st;
+}
+
+/* Runs it with its message, which is given back. */
+static struct status ask(struct errand e, const void *in, const void **out)
+{
+    struct status st = rpc_message_new(&e.in, in);
+
+    *out = NULL;
+    st = st.code ? backend_for_outsiders(e.backend, e.call, &st) : run_errand(&e, out);
+    rpc_message_free(e.in);
+    return st;
 }
 
 struct status backend_ask(struct backend *b, struct http_call *call, int64_t deadline_ms,
                           const ProtobufCServiceDescriptor *service, const char *method, const void *in,
                           const void **out)
 {
-    struct errand e = {b, call, deadline_ms, service, method, NULL};
-    struct status st = rpc_message_new(&e.in, in);
-
-    *out = NULL;
-    st = st.code ? for_outsiders(b, call, &st) : run_errand(&e, out);
-    rpc_message_free(e.in);
-    return st;
+    return ask((struct errand){b, call, deadline_ms, service, method, NULL, false}, in, out);
 }
 
-static bool answered(struct http_call *call, const struct status *st)
+struct status backend_ask_once(struct backend *b, struct http_call *call, int64_t deadline_ms,
+                               const ProtobufCServiceDescriptor *service, const char *method, const void *in,
+                               const void **out)
+{
+    return ask((struct errand){b, call, deadline_ms, service, method, NULL, true}, in, out);
+}
+
+bool backend_answer(struct http_call *call, const struct status *st)
 {
     bool gone = st->code == ST_CANCELLED && http_abandoned(call);
 
     if (st->code)
-        http_reply_error(call, gone ? http_status(ST_CANCELLED) : http_code_of(st->code), st->msg, code_name(st->code));
+        http_reply_error(call, gone ? http_status(ST_CANCELLED) : backend_http_code(st->code), st->msg,
+                         code_name(st->code));
     return !st->code;
 }
 
@@ -206,10 +220,10 @@ bool backend_call_message(struct backend *b, struct http_call *call, int64_t dea
                           const ProtobufCServiceDescriptor *service, const char *method, struct rpc_message *in,
                           const void **out)
 {
-    const struct errand e = {b, call, deadline_ms, service, method, in};
+    const struct errand e = {b, call, deadline_ms, service, method, in, false};
     struct status st = run_errand(&e, out);
 
-    return answered(call, &st);
+    return backend_answer(call, &st);
 }
 
 bool backend_call(struct backend *b, struct http_call *call, int64_t deadline_ms,
@@ -217,5 +231,5 @@ bool backend_call(struct backend *b, struct http_call *call, int64_t deadline_ms
 {
     struct status st = backend_ask(b, call, deadline_ms, service, method, in, out);
 
-    return answered(call, &st);
+    return backend_answer(call, &st);
 }

@@ -26,6 +26,20 @@ struct status backend_ask(struct backend *b, struct http_call *call, int64_t dea
                           const ProtobufCServiceDescriptor *service, const char *method, const void *in,
                           const void **out);
 
+/* The same for a call that is not idempotent: it is sent once. */
+struct status backend_ask_once(struct backend *b, struct http_call *call, int64_t deadline_ms,
+                               const ProtobufCServiceDescriptor *service, const char *method, const void *in,
+                               const void **out);
+
+/* The HTTP status of a backend's error, as backend_call() answers it. */
+int backend_http_code(enum code code);
+
+/* True for OK; else answers with the error of backend_ask(), as backend_call() does. */
+bool backend_answer(struct http_call *call, const struct status *st);
+
+/* The error as a caller may see it; what it hides has been logged. */
+struct status backend_for_outsiders(const struct backend *b, struct http_call *call, const struct status *st);
+
 /* The same for routes of our own. False: the request has been answered: bad input 400, not there or not able 503 with
  * Retry-After, late 504, broken 502. */
 bool backend_call_message(struct backend *b, struct http_call *call, int64_t deadline_ms,

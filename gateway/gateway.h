@@ -3,6 +3,7 @@
 #define GATEWAY_GATEWAY_H
 
 #include "backend.h"
+#include "caller.h"
 #include "http/http.h"
 #include "monitor.h"
 
@@ -11,7 +12,10 @@
 struct gateway {
     struct backend inference, detector, aggregator;
     struct monitor *monitor;
+    const char *trainer; /* HOST:PORT or URL */
+    struct admin_token admin_token;
     int64_t deadline_ms; /* of a request, from its arrival */
+    int64_t beat_ms;     /* of silence in a stream of events, before a comment */
     int64_t max_image_bytes;
     bool model_control;   /* callers may load and unload models */
     atomic_bool draining; /* serves on, but wants no more */
@@ -22,6 +26,10 @@ struct gateway {
 
 /* POST /predict {"text": "...", "task"?: "sentiment"} -> {"label", "prob", "version"} */
 http_handler predict_post;
+
+/* POST /{model}/predict {"input": "..."} or {"text": "..."} -> {"output": label, "label", "prob", "version", "model"};
+ * a model that is not there: 400 "Invalid model!" */
+http_handler predict_model_post;
 
 /* POST /explain {"text", "task"?, "version"?, "max_ngrams"?} -> ExplainResponse (classify.proto) as JSON */
 http_handler explain_post;
@@ -44,6 +52,10 @@ http_handler status_show;    /* GET /api/status: every backend with what it serv
 /* /v2: the Open Inference Protocol, see v2.c. */
 extern const struct http_route v2_routes[];
 extern const size_t v2_n_routes;
+
+/* /params, /api/models, /api/train, /api/runs: see models/. */
+extern const struct http_route models_routes[];
+extern const size_t models_n_routes;
 
 /* GET /, /docs, /openapi.json, /static/{name}: files of web/, embedded. */
 http_handler pages_get;

@@ -7,11 +7,15 @@
 #include <stddef.h>
 #include <string.h>
 
+#define MAX_ROUTES 128
+
 #define BYTES_OF_CONNECTION ((int64_t)64 << 10) /* its thread's and the kernel's */
 
 struct settings {
     char *listen, *inference, *detector, *aggregator, *trainer, *tls_ca, *tls_cert, *tls_key, *admission, *log_level;
-    int64_t port, metrics_port, threads, connections, deadline_ms, max_image_bytes, max_bodies_mb, drain_wait_ms;
+    char *admin_token;
+    int64_t port, metrics_port, threads, connections, streams, beat_ms, deadline_ms, max_image_bytes, max_bodies_mb,
+        drain_wait_ms;
     bool model_control;
 };
 
@@ -31,6 +35,10 @@ static const struct config_option options[] = {
     {"threads", CONFIG_INT, AT(threads), "64", "requests that are worked on at once (production)", 1, 1024},
     {"connections", CONFIG_INT, AT(connections), "0",
      "connections that are open at once, a thread each; 0: 128, and 2100 in experiment", 0, 16384},
+    {"streams", CONFIG_INT, AT(streams), "32",
+     "of these, streams of runs' events that are open at once; at most half of them", 1, 8192},
+    {"heartbeat-ms", CONFIG_INT, AT(beat_ms), "15000",
+     "silence in such a stream before a comment is sent, so that proxies keep the connection", 100, 600000},
     {"deadline-ms", CONFIG_INT, AT(deadline_ms), "0",
      "time for a request, backends included; 0: 10 s, and 10 minutes in experiment", 0, 600000},
     {"max-image-bytes", CONFIG_INT, AT(max_image_bytes), "10485760", "largest picture, decoded", 1024, 67108864},
@@ -41,6 +49,9 @@ static const struct config_option options[] = {
      0, 65536},
     {"model-control", CONFIG_BOOL, AT(model_control), "false",
      "callers may load and unload models below /v2/repository"},
+    {"admin-token", CONFIG_SECRET, AT(admin_token), "",
+     "whoever sends it as Authorization: Bearer may change models and start runs; at least 16 characters; empty: "
+     "nobody"},
     {"drain-wait-ms", CONFIG_INT, AT(drain_wait_ms), "0", "how long to serve on after readiness went off", 0, 60000},
     {"tls-ca", CONFIG_STR, AT(tls_ca), "", "PEM file: TLS to the backends, which its authority signed"},
     {"tls-cert", CONFIG_STR, AT(tls_cert), "", "PEM file: our certificate for the backends"},
@@ -65,6 +76,7 @@ static struct status connect_backend(struct backend *b, const struct settings *s
 
 static const struct http_route own_routes[] = {
     {"POST", "/predict", predict_post, PREDICT_MAX_BODY, .light = true},
+    {"POST", "/{model}/predict", predict_model_post, PREDICT_MAX_BODY, .light = true},
     {"POST", "/explain", explain_post, PREDICT_MAX_BODY, .light = true},
     {"POST", "/api/object_detection", detect_post, 0, .light = true},
     {"GET", "/api/detectors", detectors_get, 0, .light = true},
@@ -77,15 +89,22 @@ static const struct http_route own_routes[] = {
     {"GET", "/static/{name}", pages_get, 0, .light = true},
 };
 
-/* Ours and those of /v2, with the size of a picture as it is configured. */
+static void add_routes(struct http_route *all, size_t *n, const struct http_route *routes, size_t n_routes)
+{
+    assert(*n + n_routes <= MAX_ROUTES);
+    memcpy(all + *n, routes, n_routes * sizeof *all);
+    *n += n_routes;
+}
+
+/* Ours, those of models/ and of /v2, with the size of a picture as it is configured. */
 static const struct http_route *routes_all(size_t max_picture, size_t *n)
 {
-    static struct http_route all[64];
+    static struct http_route all[MAX_ROUTES];
 
-    *n = COUNT_OF(own_routes) + v2_n_routes;
-    assert(*n <= COUNT_OF(all));
-    memcpy(all, own_routes, sizeof own_routes);
-    memcpy(all + COUNT_OF(own_routes), v2_routes, v2_n_routes * sizeof *all);
+    *n = 0;
+    add_routes(all, n, own_routes, COUNT_OF(own_routes));
+    add_routes(all, n, models_routes, models_n_routes);
+    add_routes(all, n, v2_routes, v2_n_routes);
     for (size_t i = 0; i < *n; i++)
         if (all[i].handler == detect_post)
             all[i].max_body = max_picture;
@@ -108,6 +127,7 @@ static void apply_admission(struct settings *s, struct http_config *config)
     s->connections = s->connections < 4 ? 4 : s->connections;
     s->deadline_ms = s->deadline_ms ? s->deadline_ms : experiment ? 600000 : 10000;
     config->connections = s->connections;
+    config->streams = s->streams;
     config->threads = experiment ? s->connections : s->threads;
     config->max_wait_ms = experiment ? 0 : s->deadline_ms;
     config->body_wait_ms = experiment ? s->deadline_ms : 0;
@@ -150,7 +170,10 @@ int main(int argc, char **argv)
     rpc_init();
     curl_global_init(CURL_GLOBAL_DEFAULT);
     apply_admission(&s, &web);
+    or_die(admin_token_set(&g.admin_token, s.admin_token));
+    g.trainer = s.trainer;
     g.deadline_ms = s.deadline_ms;
+    g.beat_ms = s.beat_ms;
     g.max_image_bytes = s.max_image_bytes;
     g.model_control = s.model_control;
     or_die(connect_backend(&g.inference, &s, "inference", s.inference, "bloginfer.v1.ClassifyService"));

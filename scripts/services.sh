@@ -106,7 +106,7 @@ command_of() {
     gateway)
         CMD=("$BIN/bloginfer-gateway" "${grpc[@]}" --inference "127.0.0.1:${PORT[inference]}"
             --detector "127.0.0.1:${PORT[detector]}" --aggregator "127.0.0.1:${PORT[aggregator]}"
-            --trainer "127.0.0.1:${PORT[trainer]}")
+            --trainer "127.0.0.1:${PORT[trainer]}" --admin-token-file "$SECRETS/admin-token")
         ;;
     esac
 }
