@@ -133,6 +133,7 @@ class System:
         self.base = free_base()
         self.data = data
         self.models = models
+        self.settings = {}  # BLOGINFER_ settings of every program to come
         self.processes = {}
         self.channels = {}
         (self.home / "log").mkdir(parents=True, exist_ok=True)
@@ -184,7 +185,7 @@ class System:
 
     def launch(self, name):
         log = open(self.home / "log" / f"{name}.log", "ab")
-        env = clean_environment(BLOGINFER_HOME=str(self.home))
+        env = clean_environment(BLOGINFER_HOME=str(self.home), **self.settings)
         self.processes[name] = subprocess.Popen(
             self.command(name), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=self.home
         )

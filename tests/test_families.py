@@ -37,7 +37,8 @@ def rounds(system, version):
 
 
 def served(system, protos):
-    """The sentiment model that answers, as the inference service describes it; None: there is none yet."""
+    """The sentiment model that answers, as the inference service describes it; None: there is none yet, or
+    another one took its place between the two questions."""
     stub = protos.stub(system.channel("inference"), "bloginfer.v1.ClassifyService")
     try:
         version = classify(system, protos, ["好"]).version
@@ -45,7 +46,7 @@ def served(system, protos):
         assert e.code() == grpc.StatusCode.FAILED_PRECONDITION, e
         return None
     answer = stub.ListServedModels(protos.message("bloginfer.v1.ListServedModelsRequest")(), timeout=PATIENCE)
-    return next(m for m in answer.models if (m.task, m.version) == ("sentiment", version))
+    return next((m for m in answer.models if (m.task, m.version) == ("sentiment", version)), None)
 
 
 def serves(system, protos, version):
